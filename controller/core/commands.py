@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that the core can ask for, as frozen values in the imperative; adapters carry them out in the order given.
+
+A command with a ``token`` above 0 is answered: ``BarrierReplied`` when done, ``CommandRefused`` when the switch said no.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from controller.core.segment import ConnectionKey, Segment
+
+
+class Port(Enum):
+    """OpenFlow's reserved ports, by name."""
+
+    NORMAL = "normal"
+    TABLE = "table"
+    FLOOD = "flood"
+    CONTROLLER = "controller"
+    IN_PORT = "in_port"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a flow matches; None is a wildcard. Addresses in text form decide IPv4 or IPv6. ``tcp_flags`` is (value, mask).
+
+    ``vlan`` is a VLAN id, or None for untagged frames as well as any (see ``any_vlan``).
+    """
+
+    ether_type: int | None = None
+    in_port: int | None = None
+    eth_src: str | None = None
+    eth_dst: str | None = None
+    vlan: int | None = None
+    ip_src: str | None = None
+    ip_dst: str | None = None
+    ip_proto: int | None = None
+    tcp_src: int | None = None
+    tcp_dst: int | None = None
+    tcp_flags: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Header edits, in this order: addresses and ports, then numbers. Amounts are added modulo 2^32; 0 and None leave alone.
+
+    ``ack`` moves the SACK edges too. ``window_shift`` shifts left when positive; ``window`` overrides the field.
+    """
+
+    eth_src: str | None = None
+    eth_dst: str | None = None
+    ip_src: str | None = None
+    ip_dst: str | None = None
+    tcp_src: int | None = None
+    tcp_dst: int | None = None
+    seq: int = 0
+    ack: int = 0
+    tsval: int = 0
+    tsecr: int = 0
+    window_shift: int = 0
+    window: int | None = None
+    ip_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Send out of a port; ``max_len`` bounds what the controller gets of a packet (65535: all of it)."""
+
+    port: int | Port
+    max_len: int = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class FinTimeout:
+    """Shorten the flow's idle timeout (seconds) once it has carried FIN or RST (Nicira ``fin_timeout``)."""
+
+    idle: int
+    hard: int = 0
+
+
+Action = Rewrite | Output | FinTimeout
+
+
+@dataclass(frozen=True, slots=True)
+class FlowAdd:
+    """Install or replace a flow; no actions and no ``goto`` means drop. Timeouts in whole seconds, 0 for none."""
+
+    switch: int
+    table: int
+    priority: int
+    match: Match
+    actions: tuple[Action, ...] = ()
+    goto: int | None = None
+    meter: int | None = None
+    cookie: int = 0
+    idle_timeout: int = 0
+    hard_timeout: int = 0
+    notify_removed: bool = False
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowDelete:
+    """Delete flows: by cookie (under ``cookie_mask``), and by match; ``priority`` makes the match strict; table None is all."""
+
+    switch: int
+    table: int | None = None
+    match: Match | None = None
+    priority: int | None = None
+    cookie: int = 0
+    cookie_mask: int = 0
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeterAdd:
+    """Install or replace a meter that drops what exceeds ``rate`` packets/s (bursts of ``burst`` packets allowed)."""
+
+    switch: int
+    meter: int
+    rate: int
+    burst: int
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Apply flow changes as one atomic and ordered transaction (OpenFlow 1.4 bundles)."""
+
+    switch: int
+    changes: tuple[FlowAdd | FlowDelete, ...]
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Ask to be told when everything sent before has been done."""
+
+    switch: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacketOut:
+    """Send a packet: a frame as it is, or a segment that the adapter encodes with full checksums.
+
+    ``in_port`` is where the packet claims to have entered (None: from the controller).
+    """
+
+    switch: int
+    packet: bytes | Segment
+    actions: tuple[Action, ...]
+    in_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveHost:
+    """Ask by ARP or neighbour discovery, out of every port of the switch, who has this address."""
+
+    switch: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Hand back ``TimerExpired`` with these facts at (monotonic) ``when``."""
+
+    when: float
+    connection: ConnectionKey | None
+    version: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Put an event on the bus and into the journal."""
+
+    event: object
+
+
+Command = FlowAdd | FlowDelete | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost | WakeAt | Publish

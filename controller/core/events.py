@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can have happened, as frozen values in the past tense.
+
+The first group is what adapters tell the core; the second crosses rooms on the bus and is kept in the journal.
+Dispatch on the bus is by exact class. ``time`` is monotonic seconds of the machine that saw the event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from controller.core.segment import ConnectionKey, Endpoint, Segment
+
+
+class Verdict(Enum):
+    """What a rule asks for when it fires."""
+
+    FORWARD = "forward"
+    MIGRATE = "migrate"
+    RETURN = "return"
+    DROP = "drop"
+
+
+# ---- what adapters tell the core ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReceived:
+    """A switch handed over a TCP segment that entered at ``port``; ``cookie`` is of the flow that punted it."""
+
+    switch: int
+    port: int
+    segment: Segment
+    cookie: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostLocated:
+    """A host with this address and MAC was heard (ARP or ND) behind ``port``."""
+
+    switch: int
+    port: int
+    address: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    """The time of a ``WakeAt`` command has come."""
+
+    connection: ConnectionKey | None
+    version: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierReplied:
+    """The switch has done all that was sent before the barrier (or bundle commit) with this token."""
+
+    switch: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused:
+    """The switch refused a flow, meter, bundle or packet-out; ``token`` is of the command, ``reason`` OpenFlow's words."""
+
+    switch: int
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRemoved:
+    """A flow that asked for it has left the switch; ``reason`` is ``idle``, ``hard``, ``delete`` or ``other``."""
+
+    switch: int
+    cookie: int
+    reason: str
+    packets: int
+    bytes: int
+
+
+# ---- what crosses rooms -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchConnected:
+    """A switch has finished its OpenFlow handshake and has every action that we need; ``ports`` maps names to numbers."""
+
+    time: float
+    switch: int
+    ports: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLost:
+    """The OpenFlow channel of a switch is gone; its flows go on working."""
+
+    time: float
+    switch: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRaised:
+    """An intrusion-detection system reported a packet.
+
+    ``engine`` is ``snort2``, ``snort3`` or ``suricata``; ``src`` and ``dst`` are None where the alert has no TCP packet;
+    ``seq`` and ``payload`` are of the packet, as far as the engine gave them; ``raised_at`` is the engine's own wall time.
+    """
+
+    time: float
+    engine: str
+    sid: int
+    gid: int
+    rev: int
+    message: str
+    classtype: str
+    priority: int
+    src: Endpoint | None
+    dst: Endpoint | None
+    seq: int | None = None
+    payload: bytes = field(default=b"", repr=False)
+    raised_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened:
+    """A connection of a service has finished its handshake with its origin."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    origin: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """A connection is over and its state freed; ``reason`` is ``fin``, ``rst``, ``idle``, ``reused`` or ``dropped``."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeld:
+    """The first data of a gated connection is held until the verdict."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReached:
+    """It is decided what happens to a connection; ``cause`` is ``sid N``, ``default``, ``operator`` or ``failure``."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    verdict: Verdict
+    cause: str
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRequested:
+    """Somebody (an operator, another app) asks to move a connection to the named server."""
+
+    time: float
+    connection: ConnectionKey
+    target: str
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStarted:
+    """The handshake with the target has begun."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    origin: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEstablished:
+    """The target has answered the exact probe: the connection stands there too."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    target: str
+    client_delta: int
+    server_delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationCompleted:
+    """The cut is behind: the client's bytes go to the target, and back."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    origin: str
+    target: str
+    client_cut: int
+    server_cut: int
+    held_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFailed:
+    """A migration was given up before the cut; the connection is where it was."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    target: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRolledBack:
+    """A migration that had already stopped the origin has been undone; the origin serves again."""
+
+    time: float
+    connection: ConnectionKey
+    version: int
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFailed:
+    """A server does not answer any more."""
+
+    time: float
+    server: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRecovered:
+    """A server that had failed answers again."""
+
+    time: float
+    server: str
