@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that the core can ask for, as frozen values in the imperative; adapters carry them out in the order given.
+"""Everything that the core can ask for, as frozen values in the imperative, carried out in the order given.
 
-A command with a ``token`` above 0 is answered: ``BarrierReplied`` when done, ``CommandRefused`` when the switch said no.
+A ``token`` above 0 on a barrier or bundle is answered by ``BarrierReplied``; on any command ``CommandRefused``
+brings it back when the switch said no.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Port(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a flow matches; None is a wildcard. Addresses in text form decide IPv4 or IPv6. ``tcp_flags`` is (value, mask).
+    """What a flow matches; None is a wildcard.
 
-    ``vlan`` is a VLAN id, or None for untagged frames as well as any (see ``any_vlan``).
+    Addresses in text form decide IPv4 or IPv6; ``vlan`` is a VLAN id; ``tcp_flags`` is (value, mask).
     """
 
     ether_type: int | None = None
@@ -44,9 +45,9 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Header edits, in this order: addresses and ports, then numbers. Amounts are added modulo 2^32; 0 and None leave alone.
+    """Header edits, in this order: addresses and ports, then numbers.
 
-    ``ack`` moves the SACK edges too. ``window_shift`` shifts left when positive; ``window`` overrides the field.
+    Amounts are added modulo 2^32; 0 and None leave alone. ``ack`` moves the SACK edges too. ``window_shift`` shifts left when positive; ``window`` overrides the field.
     """
 
     eth_src: str | None = None
@@ -103,7 +104,10 @@ class FlowAdd:
 
 @dataclass(frozen=True, slots=True)
 class FlowDelete:
-    """Delete flows: by cookie (under ``cookie_mask``), and by match; ``priority`` makes the match strict; table None is all."""
+    """Delete flows by cookie (under ``cookie_mask``) and by match.
+
+    ``priority`` makes the match strict; table None is all of them.
+    """
 
     switch: int
     table: int | None = None

@@ -33,7 +33,7 @@ class ConfigError(BatonError):
     """Settings that cannot work; the text says where and how to mend them."""
 
 
-class NotMigratable(BatonError):
+class NotMigratableError(BatonError):
     """A connection that cannot move, or a server that cannot take it over; ``reason`` is one word for logs."""
 
     def __init__(self, reason: str, detail: str) -> None:

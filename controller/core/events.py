@@ -64,7 +64,7 @@ class BarrierReplied:
 
 @dataclass(frozen=True, slots=True)
 class CommandRefused:
-    """The switch refused a flow, meter, bundle or packet-out; ``token`` is of the command, ``reason`` OpenFlow's words."""
+    """The switch refused a command; ``token`` is the command's, ``reason`` OpenFlow's words."""
 
     switch: int
     token: int
@@ -87,7 +87,7 @@ class FlowRemoved:
 
 @dataclass(frozen=True, slots=True)
 class SwitchConnected:
-    """A switch has finished its OpenFlow handshake and has every action that we need; ``ports`` maps names to numbers."""
+    """A switch is ready and has every action that we need; ``ports`` maps names to numbers."""
 
     time: float
     switch: int
@@ -106,8 +106,9 @@ class SwitchLost:
 class AlertRaised:
     """An intrusion-detection system reported a packet.
 
-    ``engine`` is ``snort2``, ``snort3`` or ``suricata``; ``src`` and ``dst`` are None where the alert has no TCP packet;
-    ``seq`` and ``payload`` are of the packet, as far as the engine gave them; ``raised_at`` is the engine's own wall time.
+    ``engine`` is ``snort2``, ``snort3`` or ``suricata``; ``src`` and ``dst`` are None where the alert has no TCP
+    packet; ``seq`` and ``payload`` are of the packet, as far as the engine gave them; ``raised_at`` is the engine's
+    own wall time.
     """
 
     time: float

@@ -58,7 +58,7 @@ NO_OPTIONS = TcpOptions()
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One TCP segment. ``window`` is the raw field (unscaled); ``frame`` holds the bytes it was decoded from, if any."""
+    """One TCP segment; ``window`` is the raw field, ``frame`` holds the bytes it was decoded from, if any."""
 
     src: Endpoint
     dst: Endpoint

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serial arithmetic on 32-bit TCP numbers (sequence, acknowledgement, timestamp): RFC 9293 section 3.4, RFC 7323 section 5.2.
+"""Serial arithmetic on 32-bit TCP numbers: RFC 9293 section 3.4, RFC 7323 section 5.2.
 
 Every operation on such a number goes through these functions: a bare ``%`` or ``<`` elsewhere is a fault.
 """

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: read from TOML, checked once at start; every complaint says where it stands and how to mend it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from controller.core.errors import ConfigError
+from controller.core.events import Verdict
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Section):
+    """A server process that can hold connections; ``mac`` is learned by ARP where it is not given."""
+
+    address: str
+    port: int = Field(ge=1, le=65_535)
+    mac: str | None = Field(default=None, pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+    banner: Literal["refuse", "discard"] = "refuse"
+    """What to do when this server, as a target, speaks first: refuse it, or discard what it said."""
+
+    @field_validator("address")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        return str(ipaddress.ip_address(value))
+
+
+class Service(Section):
+    """What clients dial: the origin's address and port, and how its connections are judged."""
+
+    name: str = Field(min_length=1)
+    origin: str
+    mode: Literal["gate", "observe"] = "gate"
+    verdict_timeout: Seconds = 0.1
+    default_verdict: Literal["forward", "drop"] = "forward"
+    handshake_timeout: Seconds = 0.15
+    """How long the target may take from the SYN to the answered probe before the origin serves."""
+    idle_timeout: int = Field(default=7_440, ge=60, le=65_535)
+    """Seconds without a packet after which an established connection is forgotten (RFC 5382 REQ-5)."""
+    mirror_bytes: int = Field(default=1 << 20, ge=0)
+    """Observe mode: about how many bytes of a connection the analyser gets to see; 0 for all."""
+    cut_policy: Literal["now", "quiet", "request"] = "now"
+    quiet_timeout: Seconds = 5.0
+
+
+class Rule(Section):
+    """Which alerts lead to which verdict; every key given must match the alert."""
+
+    sid: int | None = Field(default=None, ge=1)
+    msg: str | None = None
+    classtype: str | None = None
+    verdict: Verdict
+    to: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Rule:
+        if self.sid is None and self.msg is None and self.classtype is None:
+            raise ValueError("a rule needs at least one of sid, msg, classtype to match alerts by")
+        if self.verdict is Verdict.MIGRATE and self.to is None:
+            raise ValueError("verdict migrate needs `to`: the name of the server to migrate to")
+        if self.verdict is not Verdict.MIGRATE and self.to is not None:
+            raise ValueError(f"`to` goes with verdict migrate only, not with {self.verdict.value}")
+        return self
+
+
+class Analyser(Section):
+    """Where copies of packets go and where alerts come from (socket paths are relative to the run directory)."""
+
+    port: str | None = "ids0"
+    eve_socket: str = "eve.sock"
+    snort_socket: str = "snort_alert"
+
+
+class Limits(Section):
+    """Bounds on what a stranger can make the controller keep or do."""
+
+    connections: int = Field(default=200_000, ge=1)
+    half_open: int = Field(default=4_096, ge=1)
+    held_bytes: int = Field(default=262_144, ge=1_460)
+    """Most bytes of one connection held while its verdict is awaited."""
+    syn_rate: int = Field(default=5_000, ge=1)
+    """SYNs per second that a switch hands to the controller; the rest are dropped, clients try again."""
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    analyser: Analyser = Analyser()
+    limits: Limits = Limits()
+    servers: dict[str, Server] = Field(min_length=1)
+    services: tuple[Service, ...] = Field(min_length=1)
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        known = ", ".join(sorted(self.servers))
+        dialled: dict[tuple[str, int], str] = {}
+        for service in self.services:
+            if service.origin not in self.servers:
+                raise ValueError(f"service {service.name}: origin {service.origin!r} is no server (known: {known})")
+            origin = self.servers[service.origin]
+            where = (origin.address, origin.port)
+            if where in dialled:
+                raise ValueError(
+                    f"services {dialled[where]} and {service.name} overlap: both are dialled at"
+                    f" {where[0]}:{where[1]}; give one another origin"
+                )
+            dialled[where] = service.name
+        names = [service.name for service in self.services]
+        if len(set(names)) != len(names):
+            raise ValueError("two services have the same name; give each its own")
+        places: dict[tuple[str, int], str] = {}
+        for name, server in self.servers.items():
+            other = places.setdefault((server.address, server.port), name)
+            if other != name:
+                raise ValueError(f"servers {other} and {name} have the same address and port; remove one")
+        for rule in self.rules:
+            if rule.to is not None and rule.to not in self.servers:
+                raise ValueError(f"a rule migrates to {rule.to!r}, which is no server (known: {known})")
+        return self
+
+
+def run_dir() -> Path:
+    """Return the private directory of sockets and the journal: $BATON_RUN_DIR, else one of the user's own."""
+    chosen = os.environ.get("BATON_RUN_DIR")
+    if chosen:
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/run/baton")
+    return Path(os.environ.get("XDG_RUNTIME_DIR", f"/tmp/baton-{os.geteuid()}")) / "baton"
+
+
+def make_run_dir() -> Path:
+    """Create the run directory with mode 0700 if need be and return it.
+
+    Raises ConfigError where it belongs to somebody else or lets others in.
+    """
+    path = run_dir()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the run directory {path}: {error.strerror}; set BATON_RUN_DIR to a directory of yours"
+        ) from error
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise ConfigError(f"the run directory {path} must be yours alone; `chmod 700 {path}` or set BATON_RUN_DIR")
+    return path
+
+
+def config_path() -> Path:
+    """Return which file holds the settings: $BATON_CONFIG, else ./baton.toml, else the one beside the package."""
+    chosen = os.environ.get("BATON_CONFIG")
+    if chosen:
+        return Path(chosen)
+    here = Path("baton.toml")
+    return here if here.exists() else Path(__file__).resolve().parent.parent / "baton.toml"
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read and check the settings; raises ConfigError with file, key and mend."""
+    path = path or config_path()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}; write one (see docs/configuration.md) or set BATON_CONFIG"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_complaint(item) for item in error.errors())) from error
+
+
+def _complaint(item: object) -> str:
+    """Turn one of pydantic's findings into `where: what`."""
+    facts = dict(item)  # type: ignore[call-overload]
+    where = ".".join(str(part) for part in facts["loc"])
+    text = str(facts["msg"]).removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
