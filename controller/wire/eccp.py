@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Codec of ECCP's datagrams: bytes <-> frozen dataclasses.
+
+Every datagram starts with the same 20 bytes, in network byte order::
+
+    0       1       2       4                       12                      20
+    +-------+-------+-------+-----------------------+-----------------------+
+    | magic | kind  |  aux  |  destination flow id  |     packet number     | body ...
+    +-------+-------+-------+-----------------------+-----------------------+
+
+``destination flow id`` is the receiver's own id, the only demultiplexing key (Arye et al., ICNP 2012, section
+III).  It is 0 in a SYN, which is demultiplexed on its service.  The bodies of ``HANDSHAKE_KINDS`` are clear text
+that carries a Noise message; every other body is sealed with the 20 bytes as associated data.
+
+Errors: every ``decode_`` function raises `MalformedMessage` and nothing else, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, NamedTuple
+
+MAGIC = 0xEC
+HEADER = struct.Struct("!BBHQQ")
+HEADER_SIZE = HEADER.size
+TAG_SIZE = 16
+PADDED_SIZE = 1200  # a SYN or RSYN fills this, so that 3x its size is worth three segments of early data
+MAX_VERSION = 2**64 - 1
+NONCE_SIZE = 16
+MAX_ADDRESSES = 16
+MAX_COOKIE = 64
+
+
+class MalformedMessage(ValueError):
+    """The bytes are not a message of this protocol."""
+
+
+class Kind(IntEnum):
+    """Message kinds; the numbers are on the wire and stay."""
+
+    SYN = 1
+    SYN_ACK = 2
+    ACK = 3
+    COOKIE = 4
+    RSYN = 5
+    RSYN_ACK = 6
+    MOVE_ACK = 7  # the ACK of a move; kind ACK is the handshake's
+    PING = 8
+    PONG = 9
+    FLOW_SYN = 10
+    FLOW_SYN_ACK = 11
+    FLOW_ACK = 12
+    FIN = 13
+    FIN_ACK = 14
+    FORWARD = 15  # host -> rendezvous: pass this RSYN on
+    RELAY = 16  # rendezvous -> host: an RSYN and where it came from
+    DATA = 17  # sealed slice of an inner packet
+    DATA_MAC = 18  # clear slice under a MAC
+    DATA_PLAIN = 19  # clear slice; may never move an address
+
+
+HANDSHAKE_KINDS = frozenset({Kind.SYN, Kind.SYN_ACK, Kind.ACK, Kind.COOKIE})
+DATA_KINDS = frozenset({Kind.DATA, Kind.DATA_MAC, Kind.DATA_PLAIN})
+KIND_OF_BYTE: dict[int, Kind] = {int(kind): kind for kind in Kind}
+
+
+class Address(NamedTuple):
+    """A UDP endpoint: textual IP address and port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Header(NamedTuple):
+    """The 20 clear bytes: ``aux`` is 0 except for data, where it is slice index (high byte) and count (low)."""
+
+    kind: Kind
+    aux: int
+    flow: int
+    number: int
+
+
+def encode_header(kind: Kind, flow: int, number: int, aux: int = 0) -> bytes:
+    """Pack the 20 header bytes."""
+    return HEADER.pack(MAGIC, kind, aux, flow, number)
+
+
+def decode_header(datagram: bytes | memoryview) -> Header:
+    """Unpack the first 20 bytes; raises `MalformedMessage` on a short datagram, a wrong magic or an unknown kind."""
+    if len(datagram) < HEADER_SIZE:
+        raise MalformedMessage(f"datagram of {len(datagram)} bytes is shorter than the {HEADER_SIZE}-byte header")
+    magic, kind, aux, flow, number = HEADER.unpack_from(datagram)
+    if magic != MAGIC:
+        raise MalformedMessage(f"first byte {magic:#04x} is not {MAGIC:#04x}")
+    known = KIND_OF_BYTE.get(kind)
+    if known is None:
+        raise MalformedMessage(f"unknown message kind {kind}")
+    return Header(known, aux, flow, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Syn:
+    """First message of a connection; ``noise`` is Noise XX message 1."""
+
+    service: int
+    flow: int
+    cookie: bytes
+    noise: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SynAck:
+    """Second message; ``noise`` is Noise XX message 2, whose payload is a `Hello`."""
+
+    noise: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Third message; ``noise`` is Noise XX message 3, whose payload is a `Hello`."""
+
+    noise: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """Answer to a SYN under load: send the SYN again with this cookie."""
+
+    cookie: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rsyn:
+    """"My address for this flow is where this came from"; ``addresses`` are further places to reach the sender."""
+
+    version: int
+    generation: int = 0
+    addresses: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RsynAck:
+    """Answer to an RSYN, or a challenge after an unannounced address change: echo ``nonce`` from the new address."""
+
+    version: int
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MoveAck:
+    """Third message of a move: returns the nonce of the RSYN-ACK."""
+
+    version: int
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Keep-alive and RTT probe."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answer to a `Ping`."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSyn:
+    """Open another flow of an existing connection; ``flow`` is the sender's id for it."""
+
+    flow: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSynAck:
+    """Accept a `FlowSyn`; ``flow`` is the answerer's id."""
+
+    flow: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowAck:
+    """Third message of adding a flow."""
+
+    flow: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fin:
+    """End one flow, or with ``whole`` the connection with all its flows."""
+
+    whole: bool
+    reason: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FinAck:
+    """Answer to `Fin`."""
+
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """To a rendezvous: pass ``datagram`` on to the host with this identity (32 bytes)."""
+
+    identity: bytes
+    datagram: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """From a rendezvous: ``datagram`` reached it from ``source``."""
+
+    source: Address
+    datagram: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Payload of Noise messages 2 and 3: who I am and where else I am.
+
+    ``flow`` is the sender's flow id, ``identity`` its Ed25519 key (32 bytes, or empty with a pre-shared key only),
+    ``signature`` (64 bytes or empty) is over the handshake hash, ``inner`` the stable addresses inside the tunnel.
+    """
+
+    flow: int
+    identity: bytes = b""
+    signature: bytes = b""
+    sealed_data: bool = True
+    generation: int = 0
+    addresses: tuple[Address, ...] = ()
+    inner: tuple[IPv4Address | IPv6Address, ...] = field(default=())
+
+
+Message = (
+    Syn | SynAck | Ack | Cookie | Rsyn | RsynAck | MoveAck | Ping | Pong | FlowSyn | FlowSynAck | FlowAck
+    | Fin | FinAck | Forward | Relay
+)
+
+
+class _Reader:
+    """Walks a body; every pull checks the length first."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def pull(self, size: int) -> bytes:
+        end = self._at + size
+        if end > len(self._data):
+            raise MalformedMessage(f"body ends at {len(self._data)} where {end} bytes are due")
+        piece = self._data[self._at : end]
+        self._at = end
+        return piece
+
+    def pull_uint(self, size: int) -> int:
+        return int.from_bytes(self.pull(size), "big")
+
+    def pull_block(self, limit: int) -> bytes:
+        size = self.pull_uint(2)
+        if size > limit:
+            raise MalformedMessage(f"block of {size} bytes exceeds {limit}")
+        return self.pull(size)
+
+    def rest_is_zero(self) -> None:
+        if any(self._data[self._at :]):
+            raise MalformedMessage("padding is not zero")
+        self._at = len(self._data)
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise MalformedMessage(f"{len(self._data) - self._at} bytes follow the body")
+
+
+def _push_block(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
+
+
+def _push_ip(host: str) -> bytes:
+    packed = ip_address(host).packed
+    return bytes((len(packed),)) + packed
+
+
+def _pull_ip(reader: _Reader) -> IPv4Address | IPv6Address:
+    size = reader.pull_uint(1)
+    if size == 4:
+        return IPv4Address(reader.pull(4))
+    if size == 16:
+        return IPv6Address(reader.pull(16))
+    raise MalformedMessage(f"an IP address has 4 or 16 bytes, not {size}")
+
+
+def encode_address(address: Address) -> bytes:
+    """Length byte (4 or 16), address, port."""
+    return _push_ip(address.host) + address.port.to_bytes(2, "big")
+
+
+def _pull_address(reader: _Reader) -> Address:
+    host = str(_pull_ip(reader))
+    port = reader.pull_uint(2)
+    if port == 0:
+        raise MalformedMessage("port 0 in an address")
+    return Address(host, port)
+
+
+def _push_addresses(addresses: tuple[Address, ...]) -> bytes:
+    if len(addresses) > MAX_ADDRESSES:
+        raise ValueError(f"{len(addresses)} addresses; a message holds at most {MAX_ADDRESSES}")
+    return bytes((len(addresses),)) + b"".join(map(encode_address, addresses))
+
+
+def _pull_count(reader: _Reader) -> int:
+    count = reader.pull_uint(1)
+    if count > MAX_ADDRESSES:
+        raise MalformedMessage(f"{count} addresses exceed {MAX_ADDRESSES}")
+    return count
+
+
+def _pull_addresses(reader: _Reader) -> tuple[Address, ...]:
+    return tuple(_pull_address(reader) for _ in range(_pull_count(reader)))
+
+
+def _pull_flow(reader: _Reader) -> int:
+    flow = reader.pull_uint(8)
+    if flow == 0:
+        raise MalformedMessage("flow id 0 is reserved")
+    return flow
+
+
+def _pull_bool(reader: _Reader) -> bool:
+    value = reader.pull_uint(1)
+    if value > 1:
+        raise MalformedMessage(f"flag byte {value} is neither 0 nor 1")
+    return bool(value)
+
+
+def _u64(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+def _pull_syn(r: _Reader) -> Syn:
+    return Syn(r.pull_uint(4), _pull_flow(r), r.pull_block(MAX_COOKIE), r.pull_block(PADDED_SIZE))
+
+
+def _pull_nonced(cls: type[RsynAck] | type[MoveAck]) -> Callable[[_Reader], RsynAck | MoveAck]:
+    return lambda r: cls(r.pull_uint(8), r.pull(NONCE_SIZE))
+
+
+class _Format(NamedTuple):
+    """One row of the table: how a kind's body is packed and unpacked, and whether it is padded to `PADDED_SIZE`."""
+
+    kind: Kind
+    message: type
+    push: Callable[[Any], bytes]
+    pull: Callable[[_Reader], Any]
+    padded: bool = False
+
+
+FORMATS: tuple[_Format, ...] = (
+    _Format(
+        Kind.SYN,
+        Syn,
+        lambda m: m.service.to_bytes(4, "big") + _u64(m.flow) + _push_block(m.cookie) + _push_block(m.noise),
+        _pull_syn,
+        padded=True,
+    ),
+    _Format(Kind.SYN_ACK, SynAck, lambda m: _push_block(m.noise), lambda r: SynAck(r.pull_block(PADDED_SIZE))),
+    _Format(Kind.ACK, Ack, lambda m: _push_block(m.noise), lambda r: Ack(r.pull_block(PADDED_SIZE))),
+    _Format(Kind.COOKIE, Cookie, lambda m: _push_block(m.cookie), lambda r: Cookie(r.pull_block(MAX_COOKIE))),
+    _Format(
+        Kind.RSYN,
+        Rsyn,
+        lambda m: _u64(m.version) + m.generation.to_bytes(4, "big") + _push_addresses(m.addresses),
+        lambda r: Rsyn(r.pull_uint(8), r.pull_uint(4), _pull_addresses(r)),
+        padded=True,
+    ),
+    _Format(Kind.RSYN_ACK, RsynAck, lambda m: _u64(m.version) + m.nonce, _pull_nonced(RsynAck)),
+    _Format(Kind.MOVE_ACK, MoveAck, lambda m: _u64(m.version) + m.nonce, _pull_nonced(MoveAck)),
+    _Format(Kind.PING, Ping, lambda m: _u64(m.token), lambda r: Ping(r.pull_uint(8))),
+    _Format(Kind.PONG, Pong, lambda m: _u64(m.token), lambda r: Pong(r.pull_uint(8))),
+    _Format(Kind.FLOW_SYN, FlowSyn, lambda m: _u64(m.flow), lambda r: FlowSyn(_pull_flow(r)), padded=True),
+    _Format(Kind.FLOW_SYN_ACK, FlowSynAck, lambda m: _u64(m.flow), lambda r: FlowSynAck(_pull_flow(r))),
+    _Format(Kind.FLOW_ACK, FlowAck, lambda m: _u64(m.flow), lambda r: FlowAck(_pull_flow(r))),
+    _Format(
+        Kind.FIN,
+        Fin,
+        lambda m: bytes((m.whole,)) + m.reason.to_bytes(2, "big"),
+        lambda r: Fin(_pull_bool(r), r.pull_uint(2)),
+    ),
+    _Format(Kind.FIN_ACK, FinAck, lambda m: bytes((m.whole,)), lambda r: FinAck(_pull_bool(r))),
+    _Format(
+        Kind.FORWARD,
+        Forward,
+        lambda m: m.identity + _push_block(m.datagram),
+        lambda r: Forward(r.pull(32), r.pull_block(2 * PADDED_SIZE)),
+    ),
+    _Format(
+        Kind.RELAY,
+        Relay,
+        lambda m: encode_address(m.source) + _push_block(m.datagram),
+        lambda r: Relay(_pull_address(r), r.pull_block(2 * PADDED_SIZE)),
+    ),
+)
+_BY_KIND: dict[Kind, _Format] = {row.kind: row for row in FORMATS}
+_BY_TYPE: dict[type, _Format] = {row.message: row for row in FORMATS}
+
+
+def kind_of(message: Message) -> Kind:
+    """The wire kind of a message object."""
+    return _BY_TYPE[type(message)].kind
+
+
+def encode_body(message: Message) -> bytes:
+    """Pack a message's body; padded kinds are filled so that the datagram (with header and tag) has 1,200 bytes."""
+    row = _BY_TYPE[type(message)]
+    body = row.push(message)
+    if row.padded:
+        overhead = HEADER_SIZE + (0 if row.kind in HANDSHAKE_KINDS else TAG_SIZE)
+        body = body.ljust(PADDED_SIZE - overhead, b"\0")
+    return body
+
+
+def decode_body(kind: Kind, body: bytes) -> Message:
+    """Unpack the clear (or opened) body of a message; raises `MalformedMessage`."""
+    row = _BY_KIND.get(kind)
+    if row is None:
+        raise MalformedMessage(f"{kind.name} has no control body")
+    reader = _Reader(bytes(body))
+    message: Message = row.pull(reader)
+    if row.padded:
+        overhead = HEADER_SIZE + (0 if kind in HANDSHAKE_KINDS else TAG_SIZE)
+        if len(body) < PADDED_SIZE - overhead:
+            raise MalformedMessage(f"{kind.name} is not padded to {PADDED_SIZE} bytes")
+        reader.rest_is_zero()
+    reader.end()
+    return message
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """Pack the payload of Noise messages 2 and 3."""
+    inner = bytes((len(hello.inner),)) + b"".join(_push_ip(str(address)) for address in hello.inner)
+    return b"".join(
+        (
+            _u64(hello.flow),
+            _push_block(hello.identity),
+            _push_block(hello.signature),
+            bytes((hello.sealed_data,)),
+            hello.generation.to_bytes(4, "big"),
+            _push_addresses(hello.addresses),
+            inner,
+        )
+    )
+
+
+def decode_hello(payload: bytes) -> Hello:
+    """Unpack the payload of Noise messages 2 and 3; raises `MalformedMessage`."""
+    reader = _Reader(payload)
+    flow = _pull_flow(reader)
+    identity = reader.pull_block(32)
+    signature = reader.pull_block(64)
+    if len(identity) not in {0, 32} or len(signature) not in {0, 64}:
+        raise MalformedMessage("an identity has 32 bytes and its signature 64, or both are absent")
+    sealed = _pull_bool(reader)
+    generation = reader.pull_uint(4)
+    addresses = _pull_addresses(reader)
+    inner = tuple(_pull_ip(reader) for _ in range(_pull_count(reader)))
+    reader.end()
+    return Hello(flow, identity, signature, sealed, generation, addresses, inner)
