@@ -47,7 +47,8 @@ class Match:
 class Rewrite:
     """Header edits, in this order: addresses and ports, then numbers.
 
-    Amounts are added modulo 2^32; 0 and None leave alone. ``ack`` moves the SACK edges too. ``window_shift`` shifts left when positive; ``window`` overrides the field.
+    Amounts are added modulo 2^32; 0 and None leave alone. ``ack`` moves the SACK edges too. ``window_shift`` shifts
+    left when positive; ``window`` overrides the field.
     """
 
     eth_src: str | None = None
@@ -150,13 +151,15 @@ class Barrier:
 class PacketOut:
     """Send a packet: a frame as it is, or a segment that the adapter encodes with full checksums.
 
-    ``in_port`` is where the packet claims to have entered (None: from the controller).
+    ``in_port`` is where the packet claims to have entered (None: from the controller). A TCP payload longer than
+    ``mss`` bytes is cut into several frames: a punted GSO packet has lost its offload flags.
     """
 
     switch: int
     packet: bytes | Segment
     actions: tuple[Action, ...]
     in_port: int | None = None
+    mss: int = 0
 
 
 @dataclass(frozen=True, slots=True)

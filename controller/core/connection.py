@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered of one connection, and the states of its life.
+
+The record is plain data; who changes it, and when, stands in the tables of ``life`` and ``migration``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from controller.core import seq
+from controller.core.commands import Rewrite
+from controller.core.options import Agreement
+from controller.core.policy import Server, Service
+from controller.core.segment import ConnectionKey, Segment, Timestamps
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    OPENING = "opening"
+    """The client's SYN went to the origin; no answer yet."""
+    GATED = "gated"
+    """Handshake done; the client's first data will be held."""
+    HELD = "held"
+    """The client's first data is held; the verdict is awaited."""
+    MOVING = "moving"
+    """Data is held while a migration to a target is under way."""
+    SERVED = "served"
+    """A server serves it through the switch alone."""
+    CLOSING = "closing"
+    """Finished or reset; flows linger for retransmissions."""
+
+
+class Phase(Enum):
+    """How far a migration has come."""
+
+    LOCATING = "locating"
+    """The target's MAC address and port are being asked for."""
+    CONNECTING = "connecting"
+    """A SYN went to the target."""
+    PROBING = "probing"
+    """The target's handshake is finished; it has to prove that it is established."""
+    COMMITTING = "committing"
+    """The final flows are on their way into the switch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How packets of a connection reach a server and come back.
+
+    ``client_delta`` is added to the client's sequence numbers, ``server_delta`` to its acknowledgements, both modulo
+    2^32; ``tsval_shift`` is added to the server's TSval; ``window_shift`` is the server's scale minus the origin's.
+    """
+
+    server: Server
+    port: int
+    mac: str
+    client_delta: int = 0
+    server_delta: int = 0
+    tsval_shift: int = 0
+    window_shift: int = 0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A migration in progress: the half-made connection with the target, in the target's own numbers."""
+
+    target: Server
+    version: int
+    phase: Phase
+    started: float
+    deadline: float
+    syn_seq: int
+    """Sequence number of our SYN; the target's next byte due is one above."""
+    port: int = 0
+    mac: str = ""
+    target_isn: int = 0
+    target_next: int = 0
+    """The target's next sequence number as we know it."""
+    agreement: Agreement | None = None
+    tsval: int = 0
+    """Newest TSval heard from the target."""
+    path: Path | None = None
+    token: int = 0
+    banner: int = 0
+    """Bytes that the target said unasked and that were discarded."""
+
+
+@dataclass(slots=True)
+class Side:
+    """What one end of the connection was last seen to say, in the client's view of the numbers."""
+
+    isn: int = 0
+    next: int = 0
+    """One above the newest byte seen from this side."""
+    acked: int = 0
+    """Newest acknowledgement seen from this side."""
+    window: int = 0
+    timestamps: Timestamps | None = None
+    finished: bool = False
+
+    def hear(self, segment: Segment) -> None:
+        """Take over what a segment of this side says, ignoring older news."""
+        end = seq.add(segment.seq, segment.length)
+        if seq.is_after(end, self.next):
+            self.next = end
+        if segment.has(16) and not seq.is_before(segment.ack, self.acked):
+            self.acked = segment.ack
+            self.window = segment.window
+        stamps = segment.options.timestamps
+        if stamps is not None and (self.timestamps is None or seq.is_after(stamps.value, self.timestamps.value)):
+            self.timestamps = stamps
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection of a service."""
+
+    key: ConnectionKey
+    number: int
+    service: Service
+    switch: int
+    syn: Segment
+    client_port: int
+    opened: float
+    state: State = State.OPENING
+    version: int = 0
+    client: Side = field(default_factory=Side)
+    origin: Side = field(default_factory=Side)
+    agreement: Agreement | None = None
+    path: Path | None = None
+    """Where the connection is served now."""
+    held: dict[int, tuple[int, bytes | Segment]] = field(default_factory=dict)
+    """Client segments kept back, by sequence number: (sequence space, packet)."""
+    held_bytes: int = 0
+    pending: tuple[str, str | None, str] | None = None
+    """Verdict, target and cause that came before the data they speak of."""
+    attempt: Attempt | None = None
+
+    @property
+    def service_mac(self) -> str:
+        """Return the MAC address that the client sends to: the origin's, as the client knows it."""
+        return self.syn.eth_dst
+
+    @property
+    def mss(self) -> int:
+        """Return how many payload bytes fit into one of the client's segments (timestamps take 12)."""
+        if self.agreement is None:
+            return 536
+        return self.agreement.mss - (12 if self.agreement.timestamps else 0)
+
+
+def rewrite_to_server(path: Path) -> Rewrite:
+    """Return the edits that turn the client's packets into ones for the path's server."""
+    return Rewrite(
+        eth_dst=path.mac,
+        ip_dst=path.server.endpoint.address,
+        tcp_dst=path.server.endpoint.port,
+        seq=path.client_delta,
+        ack=path.server_delta,
+        tsecr=seq.add(0, -path.tsval_shift),
+    )
+
+
+def rewrite_to_client(connection: Connection, path: Path) -> Rewrite:
+    """Return the edits that give the server's packets the origin's face."""
+    return Rewrite(
+        eth_src=connection.service_mac,
+        ip_src=connection.key.service.address,
+        tcp_src=connection.key.service.port,
+        seq=seq.add(0, -path.server_delta),
+        ack=seq.add(0, -path.client_delta),
+        tsval=path.tsval_shift,
+        window_shift=path.window_shift,
+    )

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one entry to the core: ``Engine.handle(event, now)`` returns the commands to carry out, in order.
+
+It finds the connection that an event speaks of and hands it to the state machines; it decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from controller.core import life, migration, pipeline
+from controller.core.commands import Command, ResolveHost
+from controller.core.connection import Connection, State
+from controller.core.cookie import Kind, decode_cookie
+from controller.core.events import (
+    AlertRaised,
+    BarrierReplied,
+    CommandRefused,
+    FlowRemoved,
+    HostLocated,
+    SegmentReceived,
+    SwitchConnected,
+    SwitchLost,
+    TimerExpired,
+    Verdict,
+)
+from controller.core.policy import Policy
+from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey
+from controller.core.world import World
+
+
+class Engine:
+    """All connections of all services behind one function without side effects on the outside."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Begin with no switch and no connection."""
+        self.world = World(policy)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            SegmentReceived: self._segment,
+            HostLocated: self._located,
+            TimerExpired: self._timer,
+            BarrierReplied: self._done,
+            CommandRefused: self._refused,
+            FlowRemoved: self._removed,
+            SwitchConnected: self._connected,
+            SwitchLost: self._lost,
+            AlertRaised: self._alert,
+        }
+
+    def handle(self, event: object, now: float) -> list[Command]:
+        """Return what has to be done because of ``event`` at the monotonic time ``now``.
+
+        Raises KeyError for a class that is no input of the core, TransitionError for a fault of the tables.
+        """
+        world = self.world
+        world.now = now
+        self._handlers[type(event)](event)
+        commands, world.out = world.out, []
+        return commands
+
+    def _segment(self, event: SegmentReceived) -> None:
+        segment, world = event.segment, self.world
+        service = world.services.get(segment.dst)
+        if service is not None:
+            cookie = decode_cookie(event.cookie)
+            copied = cookie is not None and cookie.kind is Kind.COPY
+            if segment.flags & (SYN | ACK | RST) == SYN:
+                if not copied:
+                    life.open_connection(world, event, service)
+                return
+            connection = world.connections.get(ConnectionKey(segment.src, segment.dst))
+            if connection is not None:
+                self._from_client(connection, event, copied)
+                return
+        key = ConnectionKey(segment.dst, segment.src)
+        connection = world.targets.get(key)
+        if connection is not None:
+            self._from_target(connection, event)
+            return
+        connection = world.connections.get(key)
+        if connection is not None:
+            self._from_origin(connection, event)
+
+    def _from_client(self, connection: Connection, event: SegmentReceived, copied: bool) -> None:
+        flags = event.segment.flags
+        if copied:
+            if flags & RST:
+                life.handle(self.world, connection, life.Input.RST, event)
+            elif flags & FIN:
+                life.handle(self.world, connection, life.Input.FIN, event)
+        elif not flags & RST:
+            # A RST was copied by the watching table already; what is punted besides is the same packet.
+            life.handle(self.world, connection, life.classify_client(event.segment), event)
+
+    def _from_origin(self, connection: Connection, event: SegmentReceived) -> None:
+        path = connection.path
+        if path is None or path.server is not connection.service.origin or event.port != path.port:
+            return
+        flags = event.segment.flags
+        if flags & RST:
+            what = life.Input.RST
+        elif flags & SYN:
+            what = life.Input.ORIGIN_SYNACK
+        elif flags & FIN:
+            what = life.Input.FIN
+        else:
+            what = life.Input.ORIGIN_SEGMENT
+        life.handle(self.world, connection, what, event)
+
+    def _from_target(self, connection: Connection, event: SegmentReceived) -> None:
+        attempt, segment = connection.attempt, event.segment
+        if attempt is not None and attempt.target.endpoint == segment.src:
+            if event.port != attempt.port:
+                return
+            if segment.flags & RST:
+                what = migration.Input.RESET
+            elif segment.flags & SYN:
+                what = migration.Input.SYNACK
+            else:
+                what = migration.Input.SEGMENT
+            migration.handle(self.world, connection, what, segment)
+            return
+        if connection.path is None or event.port != connection.path.port:
+            return
+        cookie = decode_cookie(event.cookie)
+        if cookie is None or cookie.kind is not Kind.COPY:
+            self.world.release(connection, event.port, segment.frame or segment)
+        elif segment.flags & RST:
+            life.handle(self.world, connection, life.Input.RST, event)
+        elif segment.flags & FIN:
+            life.handle(self.world, connection, life.Input.FIN, event)
+
+    def _located(self, event: HostLocated) -> None:
+        world = self.world
+        world.locations.learn(event.switch, event.address, event.port, event.mac)
+        for key in world.locating.pop(event.address, []):
+            connection = world.connections.get(key)
+            if connection is not None and connection.attempt is not None and connection.switch == event.switch:
+                place = (event.port, connection.attempt.target.mac or event.mac)
+                migration.handle(world, connection, migration.Input.LOCATED, place)
+
+    def _timer(self, event: TimerExpired) -> None:
+        connection = self.world.connections.get(event.connection) if event.connection is not None else None
+        if connection is None or connection.version != event.version:
+            return
+        of_life = {"verdict": life.Input.VERDICT_LATE, "half-open": life.Input.HALF_OPEN_OVER}.get(event.kind)
+        if of_life is not None:
+            life.handle(self.world, connection, of_life, event)  # type: ignore[arg-type]
+            return
+        what = {"deadline": migration.Input.DEADLINE, "retry": migration.Input.RETRY}[event.kind]
+        migration.handle(self.world, connection, what, event)
+
+    def _answered(self, token: int) -> Connection | None:
+        """Return the connection whose migration waits for this token, if it still does."""
+        key = self.world.tokens.pop(token, None)
+        connection = self.world.connections.get(key) if key is not None else None
+        if connection is None or connection.attempt is None or connection.attempt.token != token:
+            return None
+        return connection
+
+    def _done(self, event: BarrierReplied) -> None:
+        connection = self._answered(event.token)
+        if connection is not None:
+            migration.handle(self.world, connection, migration.Input.DONE, event)
+
+    def _refused(self, event: CommandRefused) -> None:
+        connection = self._answered(event.token)
+        if connection is not None:
+            migration.handle(self.world, connection, migration.Input.REFUSED, event.reason)
+
+    def _removed(self, event: FlowRemoved) -> None:
+        cookie = decode_cookie(event.cookie)
+        connection = self.world.numbers.get(cookie.number) if cookie is not None and cookie.number else None
+        if connection is not None and event.reason == "idle":
+            life.handle(self.world, connection, life.Input.IDLE, event)  # type: ignore[arg-type]
+
+    def _connected(self, event: SwitchConnected) -> None:
+        world = self.world
+        world.ports[event.switch] = dict(event.ports)
+        world.do(*pipeline.standing_flows(event.switch, world.policy))
+        world.do(*(ResolveHost(event.switch, server.endpoint.address) for server in world.policy.servers.values()))
+
+    def _lost(self, event: SwitchLost) -> None:
+        world = self.world
+        world.ports.pop(event.switch, None)
+        world.locations.forget_switch(event.switch)
+        for connection in list(world.connections.values()):
+            # Flows live on without us, and so do the connections that they carry; the rest cannot go on.
+            if connection.switch == event.switch and connection.state is State.CLOSING:
+                world.forget(connection)
+
+    def _alert(self, event: AlertRaised) -> None:
+        world = self.world
+        if event.src is None or event.dst is None:
+            return
+        connection = world.connections.get(ConnectionKey(event.src, event.dst)) or world.connections.get(
+            ConnectionKey(event.dst, event.src)
+        )
+        rule = world.policy.judge(event) if connection is not None else None
+        if connection is None or rule is None or rule.verdict is Verdict.RETURN:
+            return
+        life.judge(world, connection, rule, f"sid {event.sid}")

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a connection in gate mode: opened, held until the verdict, served, closed.
+
+``TABLE`` lists what every state does on every input; a pair that is missing is a fault and raises. Migration itself
+(what happens in ``State.MOVING``) is the neighbour room's, ``migration``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+
+from controller.core import migration, pipeline, seq
+from controller.core.commands import PacketOut, ResolveHost
+from controller.core.connection import Connection, Path, State
+from controller.core.errors import NotMigratableError, TransitionError
+from controller.core.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    RequestHeld,
+    SegmentReceived,
+    Verdict,
+    VerdictReached,
+)
+from controller.core.options import agree, strip_syn
+from controller.core.policy import Rule, Service
+from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey, Segment
+from controller.core.world import World
+
+HALF_OPEN_TIME = 20.0
+"""Seconds until a handshake that does not finish is forgotten."""
+LINGER = 10
+"""Seconds without a packet after which the flows of a finished or reset connection go.
+
+Not a plain delay: a forged FIN or RST must not cut off a connection that goes on.
+"""
+
+
+class Input(Enum):
+    """What can happen to a connection, seen from its life."""
+
+    CLIENT_SYN = "client SYN"
+    CLIENT_ACK = "client ACK"
+    CLIENT_DATA = "client data"
+    ORIGIN_SYNACK = "origin SYN-ACK"
+    ORIGIN_SEGMENT = "origin segment"
+    VERDICT_LATE = "no verdict in time"
+    HALF_OPEN_OVER = "handshake late"
+    FIN = "FIN"
+    RST = "RST"
+    IDLE = "idle"
+
+
+def open_connection(world: World, event: SegmentReceived, service: Service) -> None:
+    """A SYN for a service arrived: remember it and let the origin answer (RFC 9293 section 3.5)."""
+    syn = event.segment
+    key = ConnectionKey(syn.src, syn.dst)
+    known = world.connections.get(key)
+    if known is not None:
+        handle(world, known, Input.CLIENT_SYN, event)
+        if world.connections.get(key) is known:
+            return
+    limits = world.policy.limits
+    if len(world.connections) >= limits.connections:
+        return
+    location = world.locations.find(event.switch, service.origin.endpoint.address)
+    if location is None:
+        world.do(ResolveHost(event.switch, service.origin.endpoint.address))
+        return
+    try:
+        stripped = strip_syn(syn)
+    except NotMigratableError:
+        stripped = syn
+    if len(world.opening) >= limits.half_open:
+        oldest = next(iter(world.opening))
+        _close(world, world.connections[oldest], "half-open")
+    connection = Connection(
+        key=key,
+        number=world.number(),
+        service=service,
+        switch=event.switch,
+        syn=replace(stripped, frame=None),
+        client_port=event.port,
+        opened=world.now,
+    )
+    connection.client.isn = syn.seq
+    connection.client.hear(stripped)
+    connection.path = Path(service.origin, location.port, syn.eth_dst)
+    world.add(connection)
+    world.do(*pipeline.gate_flows(connection, location.port, world.mirror(event.switch)))
+    _relay(world, connection, event)
+    world.wake(connection, HALF_OPEN_TIME, "half-open")
+
+
+def _relay(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """Pass a punted packet of the client on to where the connection is served."""
+    path = connection.path
+    assert path is not None
+    segment = event.segment
+    if segment.has(SYN):
+        world.send(connection, replace(connection.syn, seq=segment.seq), path.port)
+        return
+    actions = pipeline.to_server_actions(connection, path)
+    world.do(PacketOut(connection.switch, segment.frame or segment, actions, event.port, connection.mss))
+
+
+def _reopen(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A SYN on a half-open connection: the same again is passed on, another one starts afresh."""
+    if event.segment.seq == connection.client.isn:
+        _relay(world, connection, event)
+    else:
+        _close(world, connection, "reused")
+
+
+def _challenge(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A SYN on an established connection: let the server challenge it (RFC 5961 section 4); anybody can send one."""
+    path = connection.path
+    assert path is not None
+    actions = pipeline.to_server_actions(connection, path)
+    world.do(PacketOut(connection.switch, event.segment.frame or event.segment, actions, event.port))
+
+
+def _supersede(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A SYN on a connection that is over: a new one begins."""
+    _remove(world, connection)
+
+
+def _answered(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """The origin's SYN-ACK (the switch has passed it on)."""
+    synack = event.segment
+    if synack.ack != seq.add(connection.client.isn, 1):
+        return
+    connection.origin.isn = synack.seq
+    connection.origin.next = seq.add(synack.seq, 1)
+    connection.origin.hear(synack)
+    connection.agreement = agree(connection.syn, synack)
+
+
+def _confirm(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """The client's ACK finishes the handshake; data that comes with it or overtakes it is held."""
+    segment = event.segment
+    if connection.agreement is None or segment.ack != connection.origin.next:
+        _relay(world, connection, event)
+        return
+    connection.client.hear(replace(segment, payload=b"", flags=segment.flags & ~FIN))
+    world.settle(connection, State.GATED)
+    world.publish(
+        ConnectionOpened(
+            world.now, connection.key, connection.version, connection.service.origin.name, connection.number
+        )
+    )
+    if segment.length:
+        handle(world, connection, Input.CLIENT_DATA, event)
+        return
+    _relay(world, connection, event)
+
+
+def _acknowledge(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A pure ACK while the gate is shut: it is the origin's business (it may have said something)."""
+    connection.client.hear(event.segment)
+    _relay(world, connection, event)
+    if connection.attempt is not None:
+        migration.advance(world, connection)
+
+
+def _hold(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """Keep the client's data back; what comes twice is kept once."""
+    segment = event.segment
+    if seq.is_before(segment.seq, seq.add(connection.client.isn, 1)):
+        return
+    size, had = segment.length, connection.held.get(segment.seq)
+    if had is not None and had[0] >= size:
+        return
+    grown = size - (had[0] if had is not None else 0)
+    if connection.held_bytes + grown > world.policy.limits.held_bytes:
+        return
+    connection.held[segment.seq] = (size, segment.frame or segment)
+    connection.held_bytes += grown
+    connection.client.hear(segment)
+    if connection.state is State.GATED:
+        connection.state = State.HELD
+        world.publish(RequestHeld(world.now, connection.key, connection.version, len(segment.payload)))
+        if segment.has(FIN) and not segment.payload:
+            decide(world, connection, connection.service.default_verdict.value, None, "default")
+        elif connection.pending is not None:
+            decide(world, connection, *connection.pending)
+        else:
+            world.wake(connection, connection.service.verdict_timeout, "verdict")
+
+
+def _overhear(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """The origin said something; the switch has passed it on."""
+    connection.origin.hear(event.segment)
+
+
+def _straggle(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A packet that an outdated megaflow gave to the controller: send it through the tables as they are now."""
+    world.release(connection, event.port, event.segment.frame or event.segment)
+
+
+def decide(
+    world: World, connection: Connection, verdict: str, target: str | None = None, cause: str = "default"
+) -> None:
+    """Carry out a verdict on a connection whose gate is still shut."""
+    connection.pending = None
+    world.publish(VerdictReached(world.now, connection.key, connection.version, Verdict(verdict), cause, target))
+    if verdict == Verdict.MIGRATE.value and target is not None:
+        connection.state = State.MOVING
+        migration.start(world, connection, world.policy.servers[target])
+    elif verdict == Verdict.DROP.value:
+        drop(world, connection)
+    else:
+        migration.serve(world, connection)
+
+
+def drop(world: World, connection: Connection) -> None:
+    """Cut the connection off: the origin is reset, the client hears nothing more."""
+    path = connection.path
+    assert path is not None
+    migration.reset_origin(world, connection)
+    _remove(world, connection)
+    world.do(pipeline.silence_flow(connection, path.server, path.port))
+    world.publish(ConnectionClosed(world.now, connection.key, connection.version, "dropped"))
+
+
+def _finish(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A copy of a FIN: when both sides have sent theirs the connection is over."""
+    if event.segment.src == connection.key.client:
+        connection.client.finished = True
+    elif _is_from_server(connection, event):
+        connection.origin.finished = True
+    if connection.client.finished and connection.origin.finished:
+        _linger(world, connection, "fin")
+
+
+def _note_fin(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A copy of a FIN while the gate is shut: the client's is held like data, the origin's counts."""
+    if event.segment.src == connection.key.service:
+        connection.origin.hear(event.segment)
+        connection.origin.finished = True
+
+
+def _is_from_server(connection: Connection, event: SegmentReceived) -> bool:
+    """Return whether a packet entered where the connection's server is: elsewhere its address is forged."""
+    return connection.path is not None and event.port == connection.path.port
+
+
+def _linger(world: World, connection: Connection, reason: str) -> None:
+    """Let the flows go once they fall silent."""
+    path = connection.path
+    assert path is not None
+    connection.state = State.CLOSING
+    world.do(*pipeline.path_flows(connection, path, idle_timeout=LINGER))
+    world.publish(ConnectionClosed(world.now, connection.key, connection.version, reason))
+
+
+def _verify_reset(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A copy of a RST on a served connection.
+
+    The server's word counts if it came from the server's port. The client's can be forged, and in the fast path nobody
+    knows the exact number that RFC 5961 asks for: ask the server with a bare ACK; if it has no such connection any
+    more it answers with a RST of its own, else the client sees one more duplicate ACK.
+    """
+    if event.segment.src != connection.key.client:
+        if _is_from_server(connection, event):
+            _linger(world, connection, "rst")
+        return
+    path = connection.path
+    assert path is not None
+    question = Segment(
+        src=connection.key.client,
+        dst=connection.key.service,
+        seq=seq.add(connection.client.isn, 1),
+        ack=connection.origin.next,
+        flags=ACK,
+        window=connection.client.window,
+        eth_src=connection.syn.eth_src,
+        eth_dst=connection.service_mac,
+        vlan=connection.syn.vlan,
+        ttl=connection.syn.ttl,
+    )
+    actions = pipeline.to_server_actions(connection, path)
+    world.do(PacketOut(connection.switch, question, actions, connection.client_port))
+
+
+def _reset(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """A RST while the gate is shut: believe it only at the exact number (RFC 5961 section 3)."""
+    segment = event.segment
+    if segment.src == connection.key.client:
+        if segment.seq not in (connection.client.next, connection.origin.acked):
+            return
+        migration.reset_origin(world, connection)
+    elif not _is_from_server(connection, event):
+        return
+    elif connection.agreement is not None and segment.seq != connection.origin.next:
+        # Without an agreement the handshake was refused: sequence number 0 (RFC 9293 section 3.10.7.1).
+        return
+    migration.abandon(world, connection)
+    _close(world, connection, "rst")
+
+
+def _late(world: World, connection: Connection, event: object) -> None:
+    """Nobody said anything in time."""
+    decide(world, connection, connection.service.default_verdict.value, None, "default")
+
+
+def _expire(world: World, connection: Connection, event: object) -> None:
+    """The flow saw nothing for the idle time."""
+    migration.abandon(world, connection)
+    _close(world, connection, "idle")
+
+
+def _give_up(world: World, connection: Connection, event: object) -> None:
+    """The handshake did not finish."""
+    _close(world, connection, "half-open")
+
+
+def _forget(world: World, connection: Connection, event: object) -> None:
+    """Retransmissions have had their time."""
+    _remove(world, connection)
+
+
+def _close(world: World, connection: Connection, reason: str) -> None:
+    """Free everything that belongs to a connection, now."""
+    if connection.state is not State.CLOSING:
+        world.publish(ConnectionClosed(world.now, connection.key, connection.version, reason))
+    _remove(world, connection)
+
+
+def _remove(world: World, connection: Connection) -> None:
+    """Take the flows out and forget the connection."""
+    path = connection.path
+    assert path is not None
+    world.do(pipeline.removal(connection, pipeline.from_client(connection)))
+    world.do(pipeline.removal(connection, pipeline.from_server(connection, path.server, path.port)))
+    world.forget(connection)
+
+
+def judge(world: World, connection: Connection, rule: Rule, cause: str) -> None:
+    """A rule has spoken; the first verdict counts, and one that overtakes its packet is kept for it."""
+    if connection.state in (State.OPENING, State.GATED):
+        connection.pending = connection.pending or (rule.verdict.value, rule.target, cause)
+    elif connection.state is State.HELD:
+        decide(world, connection, rule.verdict.value, rule.target, cause)
+
+
+def _ignore(world: World, connection: Connection, event: object) -> None:
+    """Nothing to do: stale or already done."""
+
+
+Handler = Callable[[World, Connection, SegmentReceived], None]
+
+_ORDER = (State.OPENING, State.GATED, State.HELD, State.MOVING, State.SERVED, State.CLOSING)
+_ROWS: dict[Input, tuple[Handler, ...]] = {
+    Input.CLIENT_SYN: (_reopen, _challenge, _challenge, _challenge, _challenge, _supersede),
+    Input.CLIENT_ACK: (_confirm, _acknowledge, _acknowledge, _acknowledge, _straggle, _straggle),
+    Input.CLIENT_DATA: (_confirm, _hold, _hold, _hold, _straggle, _straggle),
+    Input.ORIGIN_SYNACK: (_answered, _ignore, _ignore, _ignore, _ignore, _ignore),
+    Input.ORIGIN_SEGMENT: (_ignore, _overhear, _overhear, _overhear, _ignore, _ignore),
+    Input.VERDICT_LATE: (_ignore, _ignore, _late, _ignore, _ignore, _ignore),
+    Input.HALF_OPEN_OVER: (_give_up, _ignore, _ignore, _ignore, _ignore, _ignore),
+    Input.FIN: (_ignore, _note_fin, _note_fin, _note_fin, _finish, _ignore),
+    Input.RST: (_reset, _reset, _reset, _reset, _verify_reset, _ignore),
+    Input.IDLE: (_give_up, _expire, _expire, _expire, _expire, _forget),
+}
+TABLE: dict[tuple[State, Input], Handler] = {
+    (state, row): handler for row, handlers in _ROWS.items() for state, handler in zip(_ORDER, handlers, strict=True)
+}
+
+
+def handle(world: World, connection: Connection, what: Input, event: SegmentReceived) -> None:
+    """Do what the table says; raises TransitionError for a pair that it does not list."""
+    handler = TABLE.get((connection.state, what))
+    if handler is None:
+        raise TransitionError(connection.state, what)
+    handler(world, connection, event)
+
+
+def classify_client(segment: Segment) -> Input:
+    """Return which input a segment of the client is."""
+    if segment.has(SYN) and not segment.has(ACK):
+        return Input.CLIENT_SYN
+    if segment.has(RST):
+        return Input.RST
+    return Input.CLIENT_DATA if segment.length else Input.CLIENT_ACK

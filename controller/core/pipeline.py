@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flow tables: which flows a switch holds, for everybody and for each connection.
+
+Table 0 watches: it hands SYNs of services to the controller (metered), copies FIN and RST, learns from ARP, and leaves
+all other traffic to the switch's own learning. Table 1 holds the connections, exact on the 4-tuple; what is unknown
+there is dropped, never passed to an origin, which would reset the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.core.commands import Action, Command, FlowAdd, FlowDelete, Match, MeterAdd, Output, Port, Rewrite
+from controller.core.connection import Connection, Path, rewrite_to_client, rewrite_to_server
+from controller.core.cookie import Cookie, Kind
+from controller.core.policy import Policy, Server
+from controller.core.segment import ACK, FIN, RST, SYN, Endpoint
+
+WATCH, CONNECTIONS = 0, 1
+SYN_METER, ARP_METER = 1, 2
+ARP_RATE = 1_000
+
+TCP = 6
+ETHER_IPV4, ETHER_IPV6, ETHER_ARP = 0x0800, 0x86DD, 0x0806
+RESOLVER_MAC = "02:ba:70:00:00:01"
+"""Locally administered address from which the controller asks who has an address."""
+
+P_SYN, P_CLOSE, P_SERVICE, P_ARP_REPLY, P_ARP = 300, 200, 100, 60, 50
+P_CONNECTION, P_PASS = 100, 10
+SILENCE = 180
+"""Seconds for which an abandoned side stays silenced: longer than its retransmissions of a lost RST."""
+
+_PUNT = (Output(Port.CONTROLLER),)
+HEADERS = 256
+"""Bytes of a packet that hold all headers."""
+
+
+def _tcp(
+    src: Endpoint | None = None,
+    dst: Endpoint | None = None,
+    flags: tuple[int, int] | None = None,
+    in_port: int | None = None,
+    vlan: int | None = None,
+) -> Match:
+    """Return a match on TCP packets between two ends, either of which may be any."""
+    known = src or dst
+    assert known is not None
+    return Match(
+        ether_type=ETHER_IPV6 if ":" in known.address else ETHER_IPV4,
+        ip_proto=TCP,
+        in_port=in_port,
+        vlan=vlan,
+        ip_src=src and src.address,
+        tcp_src=src and src.port,
+        ip_dst=dst and dst.address,
+        tcp_dst=dst and dst.port,
+        tcp_flags=flags,
+    )
+
+
+def standing_flows(switch: int, policy: Policy) -> Iterator[Command]:
+    """Yield the flows and meters that every switch holds, connections or not; putting them in again changes nothing."""
+    plain = Cookie(Kind.PLAIN).encode()
+    copy = Cookie(Kind.COPY).encode()
+    origins = {service.origin.endpoint for service in policy.services}
+    yield MeterAdd(switch, SYN_METER, rate=policy.limits.syn_rate, burst=policy.limits.syn_rate // 2)
+    yield MeterAdd(switch, ARP_METER, rate=ARP_RATE, burst=ARP_RATE)
+    for endpoint in origins:
+        yield FlowAdd(
+            switch,
+            WATCH,
+            P_SYN,
+            _tcp(dst=endpoint, flags=(SYN, SYN | ACK)),
+            _PUNT,
+            meter=SYN_METER,
+            cookie=Cookie(Kind.SYN).encode(),
+        )
+        yield FlowAdd(switch, WATCH, P_SERVICE, _tcp(dst=endpoint), goto=CONNECTIONS, cookie=plain)
+    for match in [_tcp(dst=endpoint) for endpoint in origins] + [
+        _tcp(src=server.endpoint) for server in policy.servers.values()
+    ]:
+        for flag in (FIN, RST):
+            closing = Match(
+                ether_type=match.ether_type,
+                ip_proto=TCP,
+                ip_src=match.ip_src,
+                tcp_src=match.tcp_src,
+                ip_dst=match.ip_dst,
+                tcp_dst=match.tcp_dst,
+                tcp_flags=(flag, flag),
+            )
+            actions = (Output(Port.CONTROLLER, HEADERS),)
+            priority = P_CLOSE + (flag == RST)
+            yield FlowAdd(switch, WATCH, priority, closing, actions, goto=CONNECTIONS, cookie=copy)
+    for server in policy.servers.values():
+        yield FlowAdd(switch, WATCH, P_SERVICE, _tcp(src=server.endpoint), goto=CONNECTIONS, cookie=plain)
+        if server.endpoint not in origins:
+            # Connections made straight to a server that is only a target are none of ours.
+            match = _tcp(src=server.endpoint)
+            yield FlowAdd(switch, CONNECTIONS, P_PASS, match, (Output(Port.NORMAL),), cookie=plain)
+    to_us = Match(ether_type=ETHER_ARP, eth_dst=RESOLVER_MAC)
+    yield FlowAdd(switch, WATCH, P_ARP_REPLY, to_us, _PUNT, meter=ARP_METER, cookie=plain)
+    heard = (Output(Port.NORMAL), Output(Port.CONTROLLER, HEADERS))
+    yield FlowAdd(switch, WATCH, P_ARP, Match(ether_type=ETHER_ARP), heard, cookie=plain)
+    yield FlowAdd(switch, WATCH, 0, Match(), (Output(Port.NORMAL),), cookie=plain)
+
+
+def from_client(connection: Connection) -> Match:
+    """Return the match on what the client sends."""
+    return _tcp(connection.key.client, connection.key.service, vlan=connection.syn.vlan)
+
+
+def from_server(connection: Connection, server: Server, port: int | None) -> Match:
+    """Return the match on what a server sends to the client; with its port nobody elsewhere can speak for it."""
+    return _tcp(server.endpoint, connection.key.client, in_port=port, vlan=connection.syn.vlan)
+
+
+def _flow(
+    connection: Connection,
+    match: Match,
+    actions: tuple[Action, ...],
+    kind: Kind,
+    *,
+    idle_timeout: int | None = None,
+    hard_timeout: int = 0,
+    notify: bool = False,
+    token: int = 0,
+) -> FlowAdd:
+    """Return a flow of one connection; by default it lives until it has been idle as long as the service allows."""
+    idle = connection.service.idle_timeout if idle_timeout is None and not hard_timeout else idle_timeout or 0
+    return FlowAdd(
+        connection.switch,
+        CONNECTIONS,
+        P_CONNECTION,
+        match,
+        actions,
+        cookie=Cookie(kind, connection.version, connection.number).encode(),
+        idle_timeout=idle,
+        hard_timeout=hard_timeout,
+        notify_removed=notify,
+        token=token,
+    )
+
+
+def gate_flows(connection: Connection, origin_port: int | None, mirror: tuple[Output, ...]) -> Iterator[FlowAdd]:
+    """Yield the flows of a gated connection: the client's packets are held, the origin's pass and are copied."""
+    yield _flow(connection, from_client(connection), (*mirror, *_PUNT), Kind.PUNT, notify=True)
+    back = (Output(connection.client_port), *mirror, *_PUNT)
+    yield _flow(connection, from_server(connection, connection.service.origin, origin_port), back, Kind.COPY)
+
+
+def to_server_actions(connection: Connection, path: Path) -> tuple[Action, ...]:
+    """Return what happens to a client's packet on its way to the path's server."""
+    return _edited(connection, path, rewrite_to_server(path), path.port)
+
+
+def to_client_actions(connection: Connection, path: Path) -> tuple[Action, ...]:
+    """Return what happens to a server's packet on its way to the client."""
+    return _edited(connection, path, rewrite_to_client(connection, path), connection.client_port)
+
+
+def _edited(connection: Connection, path: Path, rewrite: Rewrite, port: int) -> tuple[Action, ...]:
+    """Leave out the edits where the connection is still with its origin and nothing would change."""
+    untouched = path.server is connection.service.origin and not (path.client_delta or path.server_delta)
+    return (Output(port),) if untouched else (rewrite, Output(port))
+
+
+def path_flows(
+    connection: Connection, path: Path, token: int = 0, idle_timeout: int | None = None
+) -> Iterator[FlowAdd]:
+    """Yield the two flows that carry a connection along a path, in the fast path alone.
+
+    The way back comes first: nothing asks for it before the way there exists.
+    """
+    back = from_server(connection, path.server, path.port)
+    actions = to_client_actions(connection, path)
+    yield _flow(connection, back, actions, Kind.PATH, idle_timeout=idle_timeout, token=token)
+    there, actions = from_client(connection), to_server_actions(connection, path)
+    yield _flow(connection, there, actions, Kind.PATH, idle_timeout=idle_timeout, notify=True, token=token)
+
+
+def handshake_flow(connection: Connection, target: Server, port: int) -> FlowAdd:
+    """Return the flow that hands what the target says during its handshake to the controller."""
+    return _flow(connection, from_server(connection, target, port), _PUNT, Kind.PUNT, hard_timeout=60)
+
+
+def silence_flow(connection: Connection, server: Server, port: int | None) -> FlowAdd:
+    """Return the flow that keeps an abandoned server's packets from the client."""
+    return _flow(connection, from_server(connection, server, port), (), Kind.DROP, hard_timeout=SILENCE)
+
+
+def removal(connection: Connection, match: Match) -> FlowDelete:
+    """Return the command that removes the flow with exactly this match: found by hash, however many there are."""
+    return FlowDelete(connection.switch, CONNECTIONS, match, P_CONNECTION)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the state machines share: the policy, what was learned, the connections, and the commands being gathered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from controller.core.commands import Action, Command, Output, PacketOut, Port, Publish, WakeAt
+from controller.core.connection import Connection, State
+from controller.core.locations import Locations
+from controller.core.policy import Policy
+from controller.core.segment import ConnectionKey, Endpoint, Segment
+
+RELEASE: tuple[Action, ...] = (Output(Port.TABLE),)
+"""Send a packet through the flow tables as they are now."""
+
+
+class World:
+    """The mutable whole; one for each controller.
+
+    ``random32`` is injected: a callable that returns 32 unpredictable bits (RFC 6528: sequence numbers of our own).
+    """
+
+    def __init__(self, policy: Policy, now: float = 0.0) -> None:
+        """Begin with no switch and no connection."""
+        self.policy = policy
+        self.now = now
+        self.out: list[Command] = []
+        self.locations = Locations()
+        self.ports: dict[int, dict[str, int]] = {}
+        self.services = {service.origin.endpoint: service for service in policy.services}
+        self.connections: dict[ConnectionKey, Connection] = {}
+        self.numbers: dict[int, Connection] = {}
+        self.opening: OrderedDict[ConnectionKey, None] = OrderedDict()
+        """Half-open connections, oldest first."""
+        self.targets: dict[ConnectionKey, Connection] = {}
+        """(client, target's endpoint) of connections that are at a target, or on their way."""
+        self.tokens: dict[int, ConnectionKey] = {}
+        self.locating: dict[str, list[ConnectionKey]] = {}
+        """Connections that wait for the location of a target, by its address."""
+        self._number = 0
+        self._token = 0
+
+    def number(self) -> int:
+        """Return a connection number that is free (32 bits, never 0)."""
+        while True:
+            self._number = (self._number + 1) & 0xFFFFFFFF or 1
+            if self._number not in self.numbers:
+                return self._number
+
+    def token(self, key: ConnectionKey) -> int:
+        """Return a fresh token whose answer will find the connection."""
+        self._token += 1
+        self.tokens[self._token] = key
+        return self._token
+
+    def mirror(self, switch: int) -> tuple[Output, ...]:
+        """Return where copies for the analyser go on this switch: nowhere, if it has no such port."""
+        name = self.policy.analyser_port
+        port = self.ports.get(switch, {}).get(name) if name else None
+        return () if port is None else (Output(port),)
+
+    def do(self, *commands: Command) -> None:
+        """Append commands to what the adapter will carry out."""
+        self.out.extend(commands)
+
+    def publish(self, event: object) -> None:
+        """Append an event for the bus."""
+        self.out.append(Publish(event))
+
+    def wake(self, connection: Connection, after: float, kind: str) -> None:
+        """Ask for a timer that belongs to the connection's present version."""
+        self.out.append(WakeAt(self.now + after, connection.key, connection.version, kind))
+
+    def release(self, connection: Connection, port: int, packet: bytes | Segment) -> None:
+        """Send a packet of the connection through the flow tables, as if it entered at ``port`` now."""
+        self.out.append(PacketOut(connection.switch, packet, RELEASE, in_port=port, mss=connection.mss))
+
+    def send(self, connection: Connection, segment: Segment, port: int) -> None:
+        """Send a segment of our own making out of a port."""
+        self.out.append(PacketOut(connection.switch, segment, (Output(port),), mss=connection.mss))
+
+    def aim(self, connection: Connection, endpoint: Endpoint) -> None:
+        """From now on, what ``endpoint`` sends to the client belongs to this connection."""
+        self.targets[ConnectionKey(connection.key.client, endpoint)] = connection
+
+    def unaim(self, connection: Connection, endpoint: Endpoint) -> None:
+        """What ``endpoint`` sends to the client belongs to nobody any more."""
+        key = ConnectionKey(connection.key.client, endpoint)
+        if self.targets.get(key) is connection:
+            del self.targets[key]
+
+    def add(self, connection: Connection) -> None:
+        """Remember a new connection."""
+        self.connections[connection.key] = connection
+        self.numbers[connection.number] = connection
+        self.opening[connection.key] = None
+
+    def settle(self, connection: Connection, state: State) -> None:
+        """Move a connection to a state; it is half-open no more."""
+        connection.state = state
+        self.opening.pop(connection.key, None)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop every trace of a connection but its flows."""
+        if self.connections.get(connection.key) is connection:
+            del self.connections[connection.key]
+        self.numbers.pop(connection.number, None)
+        self.opening.pop(connection.key, None)
+        for path in (connection.path, connection.attempt):
+            if path is not None:
+                self.unaim(connection, (path.server if hasattr(path, "server") else path.target).endpoint)
