@@ -13,7 +13,7 @@ from controller.core import seq
 from controller.core.commands import Rewrite
 from controller.core.options import Agreement
 from controller.core.policy import Server, Service
-from controller.core.segment import ConnectionKey, Segment, Timestamps
+from controller.core.segment import ACK, ConnectionKey, Segment, Timestamps
 
 
 class State(Enum):
@@ -95,18 +95,21 @@ class Side:
     isn: int = 0
     next: int = 0
     """One above the newest byte seen from this side."""
-    acked: int = 0
+    acked: int | None = None
     """Newest acknowledgement seen from this side."""
     window: int = 0
     timestamps: Timestamps | None = None
     finished: bool = False
+    heard: bool = False
 
     def hear(self, segment: Segment) -> None:
-        """Take over what a segment of this side says, ignoring older news."""
+        """Take over what a segment of this side says, ignoring older news; the first one begins with its SYN."""
         end = seq.add(segment.seq, segment.length)
-        if seq.is_after(end, self.next):
+        if not self.heard:
+            self.heard, self.isn, self.next = True, segment.seq, end
+        elif seq.is_after(end, self.next):
             self.next = end
-        if segment.has(16) and not seq.is_before(segment.ack, self.acked):
+        if segment.has(ACK) and (self.acked is None or not seq.is_before(segment.ack, self.acked)):
             self.acked = segment.ack
             self.window = segment.window
         stamps = segment.options.timestamps

@@ -84,7 +84,6 @@ def open_connection(world: World, event: SegmentReceived, service: Service) -> N
         client_port=event.port,
         opened=world.now,
     )
-    connection.client.isn = syn.seq
     connection.client.hear(stripped)
     connection.path = Path(service.origin, location.port, syn.eth_dst)
     world.add(connection)
@@ -131,8 +130,6 @@ def _answered(world: World, connection: Connection, event: SegmentReceived) -> N
     synack = event.segment
     if synack.ack != seq.add(connection.client.isn, 1):
         return
-    connection.origin.isn = synack.seq
-    connection.origin.next = seq.add(synack.seq, 1)
     connection.origin.hear(synack)
     connection.agreement = agree(connection.syn, synack)
 
