@@ -11,8 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from controller.core import policy
 from controller.core.errors import ConfigError
 from controller.core.events import Verdict
+from controller.core.policy import Policy
+from controller.core.segment import Endpoint
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -193,3 +196,29 @@ def _complaint(item: object) -> str:
     where = ".".join(str(part) for part in facts["loc"])
     text = str(facts["msg"]).removeprefix("Value error, ")
     return f"{where}: {text}" if where else text
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the settings as the plain values that the core works with."""
+    servers = {
+        name: policy.Server(name, Endpoint(server.address, server.port), server.mac, server.banner == "discard")
+        for name, server in settings.servers.items()
+    }
+    return Policy(
+        servers=servers,
+        services=tuple(
+            policy.Service(
+                name=service.name,
+                origin=servers[service.origin],
+                gated=service.mode == "gate",
+                verdict_timeout=service.verdict_timeout,
+                default_verdict=Verdict(service.default_verdict),
+                handshake_timeout=service.handshake_timeout,
+                idle_timeout=service.idle_timeout,
+            )
+            for service in settings.services
+        ),
+        rules=tuple(policy.Rule(rule.verdict, rule.to, rule.sid, rule.msg, rule.classtype) for rule in settings.rules),
+        analyser_port=settings.analyser.port,
+        limits=policy.Limits(**settings.limits.model_dump()),
+    )

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves TCP connections between servers when an alert says so: ``ryu-manager apps/tcp_migration.py``.
+
+Only an adapter: switches and alerts in, the core's commands out. What is decided, and why, is in ``controller.core``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from controller.config import load, make_run_dir, policy_of
+from controller.core import events
+from controller.core.commands import Publish, WakeAt
+from controller.core.engine import Engine
+from controller.core.errors import ConfigError
+from controller.openflow.app import OpenFlowApp
+from controller.openflow.framework import set_ev_cls
+from controller.openflow.threads import clock
+
+
+class TcpMigration(OpenFlowApp):
+    """Feeds the core with what switches and the analyser report, and carries out what it answers."""
+
+    _REQUIRED_APP: ClassVar[list[str]] = ["apps.alerts", "apps.journal"]
+    _EVENTS: ClassVar[list[type]] = [
+        events.SwitchConnected,
+        events.SwitchLost,
+        events.ConnectionOpened,
+        events.ConnectionClosed,
+        events.RequestHeld,
+        events.VerdictReached,
+        events.MigrationStarted,
+        events.TargetEstablished,
+        events.MigrationCompleted,
+        events.MigrationFailed,
+        events.MigrationRolledBack,
+    ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Read the settings and begin to listen for switches; a fault in either ends the process with its mend."""
+        super().__init__(*args, **kwargs)
+        try:
+            self.engine = Engine(policy_of(load()))
+            self.listen(make_run_dir())
+        except ConfigError as error:
+            self.give_up(str(error))
+
+    def handle(self, event: object) -> None:
+        """Ask the core and do what it says: switches first, they are what somebody waits for."""
+        published: list[object] = []
+        to_switches: list[Any] = []
+        for command in self.engine.handle(event, clock()):
+            if isinstance(command, Publish):
+                published.append(command.event)
+            elif isinstance(command, WakeAt):
+                self.wake_at(command)
+            else:
+                to_switches.append(command)
+        if to_switches:
+            self.send(to_switches)
+        if type(event) in (events.SwitchConnected, events.SwitchLost):
+            self.send_event_to_observers(event)
+        for fact in published:
+            self.send_event_to_observers(fact)
+
+    @set_ev_cls(events.AlertRaised)
+    def _on_alert(self, event: events.AlertRaised) -> None:
+        """An intrusion-detection system reported a packet."""
+        self.handle(event)
