@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts of every analyser, received and parsed into the one event `AlertRaised`."""

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unix sockets at a path: made over what a crash left behind, never over what somebody uses, gone when closed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from controller.core.errors import ConfigError
+
+LONGEST_PATH = 107
+"""Bytes of a path that fit the kernel's `sockaddr_un`, its final zero left out."""
+
+
+def bind_unix(path: Path, kind: socket.SocketKind) -> socket.socket:
+    """A socket of this kind bound to ``path``, for its owner only (mode 0600).
+
+    A stale socket there is replaced. Raises ConfigError, with the mend, when the path is too long, taken by something
+    else than a socket, listened on by a living process, or not ours to write.
+    """
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigError(
+            f"{path}: a socket's path has at most {LONGEST_PATH} bytes; choose a shorter one"
+        )
+    bound = socket.socket(socket.AF_UNIX, kind)
+    try:
+        _remove_stale(path, kind)
+        bound.bind(str(path))
+        path.chmod(0o600)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(f"cannot listen on {path}: {error.strerror}") from error
+    except ConfigError:
+        bound.close()
+        raise
+    return bound
+
+
+def close_unix(bound: socket.socket, path: Path) -> None:
+    """Close a socket of `bind_unix`: wake whoever waits on it, and remove its path."""
+    with contextlib.suppress(OSError):
+        bound.shutdown(socket.SHUT_RDWR)
+    bound.close()
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _remove_stale(path: Path, kind: socket.SocketKind) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(f"{path} exists and is no socket; move it away or configure another path")
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        failed = probe.connect_ex(str(path))
+    if failed in (0, errno.EAGAIN, errno.EPROTOTYPE):
+        raise ConfigError(f"{path} is in use by another process; stop that one or configure another path")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
