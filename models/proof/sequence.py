@@ -91,7 +91,7 @@ def lost(s: Pair) -> z3.BoolRef:
 
 
 def stuck_apart(s: Pair) -> z3.BoolRef:
-    return z3.And(stuck(s), distinct_places(s), s.a.outer != s.b.outer)
+    return z3.And(stuck(s), s.b.peera != s.a.outer, s.b.canda != s.a.outer, s.a.outer != s.b.outer)
 
 
 def found(s: Pair) -> z3.BoolRef:
