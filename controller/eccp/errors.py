@@ -3,34 +3,24 @@
 
 from __future__ import annotations
 
-from controller.wire.eccp import MalformedMessage
+from controller.core import errors as core
+from controller.wire.eccp import MalformedMessageError
 
 
-class EccpError(Exception):
-    """Base of this package's errors."""
-
-
-class RemoteError(EccpError):
+class RefusedError(core.RemoteError):
     """A datagram that the protocol refuses: forged, replayed, truncated, out of place; state is unchanged.
 
-    ``reason`` is one of a small fixed set of words, fit for a counter's name.
+    ``reason`` is one of a small fixed set of words, fit for a counter's name; ``detail`` is for a log.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
+        """Keep the word and the sentence apart."""
+        super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
 
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
+LocalError = core.LocalError
+ConfigError = core.ConfigError
 
-class LocalError(EccpError):
-    """The caller asked for something impossible: an unknown flow, a closed connection, an exhausted counter."""
-
-
-class ConfigError(EccpError):
-    """A setting is missing or wrong; the text says the mend."""
-
-
-__all__ = ["ConfigError", "EccpError", "LocalError", "MalformedMessage", "RemoteError"]
+__all__ = ["ConfigError", "LocalError", "MalformedMessageError", "RefusedError"]

@@ -70,7 +70,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One packet to send; ``to`` None with ``everywhere`` means: every address known, listed and rendezvous included."""
+    """One packet to send; ``everywhere``: to every address known, listed and rendezvous included."""
 
     message: Message
     to: Place
@@ -121,9 +121,7 @@ def _probe(flow: Flow, event: Step, message: Message) -> tuple[Flow, bool]:
         return _without_candidate(flow), False
     if (event.version, event.source) == (flow.cand_version, flow.cand_addr):
         return flow, False
-    challenged = replace(
-        flow, cand_version=event.version, cand_addr=event.source, cand_nonce=event.challenge
-    )
+    challenged = replace(flow, cand_version=event.version, cand_addr=event.source, cand_nonce=event.challenge)
     return challenged, True
 
 
@@ -305,8 +303,6 @@ _HANDLERS: dict[Action, Callable[[Flow, Step], Outcome]] = {
     Action.RETRANSMIT: lambda flow, event: Outcome(flow, _unanswered(flow, everywhere=event.everywhere)),
     Action.CLOSE: _close,
     Action.RECV_FIN: _recv_fin,
-    Action.RECV_FIN_ACK: lambda flow, event: (
-        _forget(flow, event) if flow.state is FlowState.CLOSING else Outcome(flow)
-    ),
+    Action.RECV_FIN_ACK: lambda flow, event: _forget(flow, event) if flow.state is FlowState.CLOSING else Outcome(flow),
     Action.EXPIRE: _forget,
 }

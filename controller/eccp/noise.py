@@ -7,6 +7,7 @@ of tokens; the primitives are the ``cryptography`` library's.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 
@@ -14,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from controller.eccp.errors import RemoteError
+from controller.eccp.errors import RefusedError
 
 KEY_SIZE = 32
 TAG_SIZE = 16
@@ -74,7 +75,7 @@ class SymmetricState:
             try:
                 plaintext = self._cipher.decrypt(self._next_nonce(), sealed, self.hash)
             except (InvalidTag, ValueError) as error:
-                raise RemoteError("handshake-forged") from error
+                raise RefusedError("handshake-forged") from error
         self.mix_hash(sealed)
         return plaintext
 
@@ -121,6 +122,12 @@ class NoiseXX:
         self._messages = MESSAGES[psk is not None]
         self._step = 0
 
+    def copy(self) -> NoiseXX:
+        """An independent copy: a message that may be forged is tried on it."""
+        twin = copy.copy(self)
+        twin.state = copy.copy(self.state)
+        return twin
+
     @property
     def handshake_hash(self) -> bytes:
         """Hash over everything said so far: what identities sign."""
@@ -156,7 +163,7 @@ class NoiseXX:
         return self.state.encrypt_and_hash(payload)
 
     def read_header(self, message: bytes) -> bytes:
-        """Process all tokens; returns the still sealed payload for `read_payload`.  Raises `RemoteError`."""
+        """Process all tokens; returns the still sealed payload for `read_payload`.  Raises `RefusedError`."""
         rest = message
         for token in self._messages[self._step]:
             if token == "e":
@@ -192,14 +199,14 @@ class NoiseXX:
 
 def _exchange(private: X25519PrivateKey, public: bytes | None) -> bytes:
     if public is None:
-        raise RemoteError("handshake-order")
+        raise RefusedError("handshake-order")
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:  # an all-zero result: a low-order point (RFC 7748 section 6.1)
-        raise RemoteError("handshake-weak-key") from error
+        raise RefusedError("handshake-weak-key") from error
 
 
 def _cut(data: bytes, size: int) -> tuple[bytes, bytes]:
     if len(data) < size:
-        raise RemoteError("handshake-short", f"{len(data)} bytes where {size} are due")
+        raise RefusedError("handshake-short", f"{len(data)} bytes where {size} are due")
     return data[:size], data[size:]
