@@ -8,48 +8,54 @@ configuration says otherwise (`snort_socket = "/tmp/snort_alert"` is honoured). 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 from controller import config
 from controller.alerts.listener import AlertListener
 from controller.alerts.parser import AlertParser
+from controller.core.errors import ConfigError
 from controller.core.events import AlertRaised
 from controller.openflow.framework import App, hub
+from controller.openflow.threads import spawn
 from controller.wire.classification import Classifications, decode_classifications
 
 SHIPPED_RULES = Path(__file__).resolve().parent.parent / "snort_rules"
 
 
 class Alerts(App):  # type: ignore[misc]
-    """The listener as an app: its threads live and end with it."""
+    """The listener as an app."""
 
     _EVENTS: ClassVar[list[type]] = [AlertRaised]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Read where to listen; nothing is opened before `start`."""
+        """Open both sockets; a fault in them or in the settings ends the process with its mend."""
         super().__init__(*args, **kwargs)
-        self.name = "alerts"
-        analyser = config.load().analyser
-        directory = config.make_run_dir()
-        self.listener = AlertListener(
-            hub,
-            AlertParser(read_classifications(directory)),
-            self.send_event_to_observers,
-            directory / analyser.eve_socket,  # an absolute path replaces the directory
-            directory / analyser.snort_socket,
-            self.logger,
-        )
+        try:
+            analyser = config.load().analyser
+            directory = config.make_run_dir()
+            self.listener = AlertListener(
+                hub,
+                spawn,
+                AlertParser(read_classifications(directory)),
+                self.send_event_to_observers,
+                directory / analyser.eve_socket,  # an absolute path replaces the directory
+                directory / analyser.snort_socket,
+                self.logger,
+            )
+        except ConfigError as error:
+            print(f"baton: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
 
     def start(self) -> Any:
-        """Begin to listen. Raises ConfigError when a socket's path cannot be used."""
-        self.threads.extend(self.listener.start())
+        """Begin to read alerts."""
+        self.listener.start()
         return super().start()
 
-    def stop(self) -> None:
-        """Stop listening first, so that the threads waited for do end."""
+    def close(self) -> None:
+        """Stop reading and remove the sockets."""
         self.listener.stop()
-        super().stop()
 
 
 def read_classifications(directory: Path) -> Classifications:

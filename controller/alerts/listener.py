@@ -3,11 +3,12 @@
 
 `eve.sock` is a stream on which Suricata writes EVE lines (several may connect, and come back); `snort_alert` takes the
 datagrams of Snort 2.9 and 3. Between reading and handing on stands a bounded queue: a flood costs counted drops,
-never memory and never the reader's turn. Works on green threads and on native ones alike: the ``hub`` given makes them.
+never memory and never the reader's turn. Works on green threads and on native ones alike: the caller says which.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections import deque
@@ -18,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from controller.alerts.parser import AlertParser
-from controller.alerts.sockets import bind_unix, close_unix
+from controller.alerts.sockets import bind_unix, retire_unix
 from controller.core.errors import RemoteError
 from controller.core.events import AlertRaised
 from controller.wire.snort_alert import LARGEST
@@ -46,63 +47,62 @@ class Counters:
 
 
 class AlertListener:
-    """Listens, parses, queues and delivers until `stop`.
+    """Listens, parses, queues and delivers from `start` to `stop`.
 
-    ``hub`` offers ``spawn``, ``sleep`` and ``Semaphore`` (a framework's hub does); ``deliver`` gets each event in a
-    thread of its own and may block. Raises ConfigError from `start` when a socket cannot be made.
+    ``hub`` offers ``sleep`` and ``Semaphore`` (a framework's hub does), ``spawn`` runs a function beside the caller;
+    ``deliver`` gets each event in a thread of its own and may block. Raises ConfigError when a socket cannot be made.
     """
 
     def __init__(
         self,
         hub: Any,
+        spawn: Callable[..., Any],
         parser: AlertParser,
         deliver: Callable[[AlertRaised], None],
         eve_path: Path,
         snort_path: Path,
-        logger: logging.Logger | None = None,
+        logger: logging.Logger,
     ) -> None:
+        """Bind both sockets: from now on analysers can connect and send, though nobody reads yet."""
         self.counters = Counters()
         self._hub = hub
+        self._spawn = spawn
         self._parser = parser
         self._deliver = deliver
         self._eve_path, self._snort_path = eve_path, snort_path
-        self._log = logger or logging.getLogger(__name__)
+        self._log = logger
         self._queue: deque[AlertRaised | None] = deque()
         self._queued = hub.Semaphore(0)
-        self._bound: list[tuple[socket.socket, Path]] = []
         self._streams: set[socket.socket] = set()
         self._stopping = False
         self._complained: dict[str, float] = {}
+        self._eve = bind_unix(eve_path, socket.SOCK_STREAM)
+        try:
+            self._snort = bind_unix(snort_path, socket.SOCK_DGRAM)
+        except BaseException:
+            self._eve.close()
+            eve_path.unlink(missing_ok=True)
+            raise
+        self._eve.listen(STREAM_LIMIT)
 
     def start(self) -> list[Any]:
-        """Bind both sockets and begin; returns the threads, which end after `stop`."""
-        try:
-            eve = self._bind(self._eve_path, socket.SOCK_STREAM)
-            snort = self._bind(self._snort_path, socket.SOCK_DGRAM)
-        except BaseException:
-            self.stop()
-            raise
-        eve.listen(STREAM_LIMIT)
+        """Begin to read; returns the threads, which end after `stop`."""
         self._log.info("alerts: listening on %s (Suricata) and %s (Snort)", self._eve_path, self._snort_path)
-        spawn = self._hub.spawn
-        return [spawn(self._send_on), spawn(self._read_datagrams, snort), spawn(self._accept_streams, eve)]
+        return [self._spawn(task) for task in (self._send_on, self._read_datagrams, self._accept_streams)]
 
     def stop(self) -> None:
         """Close everything and let the threads end; alerts still queued are given up. Safe to call again."""
+        if self._stopping:
+            return
         self._stopping = True
-        for bound, path in self._bound:
-            close_unix(bound, path)
-        self._bound.clear()
+        retire_unix(self._eve_path, socket.SOCK_STREAM)
+        retire_unix(self._snort_path, socket.SOCK_DGRAM)
         for stream in list(self._streams):
-            _hang_up(stream)
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
         self._queue.clear()
         self._queue.append(None)
         self._queued.release()
-
-    def _bind(self, path: Path, kind: socket.SocketKind) -> socket.socket:
-        bound = bind_unix(path, kind)
-        self._bound.append((bound, path))
-        return bound
 
     def _send_on(self) -> None:
         while True:
@@ -115,41 +115,51 @@ class AlertListener:
             self._deliver(event)
             self.counters.delivered += 1
 
-    def _read_datagrams(self, snort: socket.socket) -> None:
+    def _read_datagrams(self) -> None:
         buffer = bytearray(LARGEST + 1)  # one more than the largest, so that a larger one does not pass for it
         view = memoryview(buffer)
         taken = 0
-        while not self._stopping:
+        while True:
             try:
-                size = snort.recv_into(buffer)
+                size = self._snort.recv_into(buffer)
             except OSError as error:
                 if not self._stopping:
                     self._complain("socket", "cannot read %s: %s", self._snort_path, error)
-                    self._hub.sleep(0.1)
-                continue
+                size = None
             if self._stopping:
+                self._snort.close()
                 return
+            if size is None:
+                self._hub.sleep(0.1)
+                continue
             self._take(self._parser.from_snort, view[:size])
             taken += 1
             if taken % TURN == 0:
                 self._hub.sleep(0)
 
-    def _accept_streams(self, eve: socket.socket) -> None:
-        while not self._stopping:
+    def _accept_streams(self) -> None:
+        while True:
+            stream = None
             try:
-                stream, _ = eve.accept()
+                stream, _ = self._eve.accept()
             except OSError as error:
                 if not self._stopping:
                     self._complain("socket", "cannot accept on %s: %s", self._eve_path, error)
-                    self._hub.sleep(0.1)
+            if self._stopping:
+                self._eve.close()
+                if stream is not None:
+                    stream.close()
+                return
+            if stream is None:
+                self._hub.sleep(0.1)  # out of descriptors, most likely
                 continue
-            if self._stopping or len(self._streams) >= STREAM_LIMIT:
+            if len(self._streams) >= STREAM_LIMIT:
                 self.counters.refused += 1
-                _hang_up(stream)
+                stream.close()
                 self._complain("streams", "refused an analyser: %d are connected already", STREAM_LIMIT)
                 continue
             self._streams.add(stream)
-            self._hub.spawn(self._read_stream, stream)
+            self._spawn(self._read_stream, stream)
 
     def _read_stream(self, stream: socket.socket) -> None:
         self._log.info("alerts: an analyser has connected")
@@ -209,10 +219,3 @@ class AlertListener:
         if now - self._complained.get(kind, -COMPLAINT_INTERVAL) >= COMPLAINT_INTERVAL:
             self._complained[kind] = now
             self._log.warning("alerts: " + text, *facts)
-
-
-def _hang_up(stream: socket.socket) -> None:
-    try:
-        stream.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        stream.close()

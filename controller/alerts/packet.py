@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import dpkt
+import dpkt  # type: ignore[import-untyped]
 
 from controller.core.segment import Endpoint
 from controller.wire.address import decode_ip

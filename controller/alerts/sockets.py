@@ -23,9 +23,7 @@ def bind_unix(path: Path, kind: socket.SocketKind) -> socket.socket:
     else than a socket, listened on by a living process, or not ours to write.
     """
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigError(
-            f"{path}: a socket's path has at most {LONGEST_PATH} bytes; choose a shorter one"
-        )
+        raise ConfigError(f"{path}: a socket's path has at most {LONGEST_PATH} bytes; choose a shorter one")
     bound = socket.socket(socket.AF_UNIX, kind)
     try:
         _remove_stale(path, kind)
@@ -40,11 +38,17 @@ def bind_unix(path: Path, kind: socket.SocketKind) -> socket.socket:
     return bound
 
 
-def close_unix(bound: socket.socket, path: Path) -> None:
-    """Close a socket of `bind_unix`: wake whoever waits on it, and remove its path."""
-    with contextlib.suppress(OSError):
-        bound.shutdown(socket.SHUT_RDWR)
-    bound.close()
+def retire_unix(path: Path, kind: socket.SocketKind) -> None:
+    """Wake whoever waits on the socket at ``path``, by a connection or an empty datagram, and remove the path.
+
+    The reader closes its socket itself: a green thread is not woken when another one closes or shuts down what it
+    waits on. Where the socket takes nothing more its reader has something to read, and so needs no waking.
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as caller:
+        caller.setblocking(False)
+        caller.connect(str(path))
+        if kind is socket.SOCK_DGRAM:
+            caller.send(b"")
     with contextlib.suppress(OSError):
         path.unlink()
 

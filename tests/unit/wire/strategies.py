@@ -38,8 +38,11 @@ OPTIONS = st.builds(
 ).filter(lambda options: raw_size(options) <= 40)
 
 
+PAYLOADS = st.binary(max_size=3000)
+
+
 @st.composite
-def segments(draw, payload=st.binary(max_size=3000), options=OPTIONS):
+def segments(draw, payload=PAYLOADS, options=OPTIONS):
     """Any segment that a frame can carry, over IPv4 or IPv6, tagged or not."""
     size = draw(st.sampled_from((4, 16)))
     return Segment(

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
 import dpkt
 import pytest
 from hypothesis import given
@@ -39,7 +41,7 @@ def test_the_pieces_are_the_segment(segment, mss):
     assert bool(pieces[-1].payload) == bool(segment.payload)
     assert all(are_checksums_right(piece.frame) for piece in pieces)
     assert (pieces[0].seq, pieces[0].ip_id) == (segment.seq, segment.ip_id)
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in pairwise(pieces):
         assert after.seq == serial.add(before.seq, before.length)
     end = serial.add(pieces[-1].seq, pieces[-1].length)
     assert end == serial.add(segment.seq, segment.length)
