@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base class of an app that steers switches: OpenFlow events in, events of the core out, commands back.
+
+A subclass lives in ``apps/`` and implements ``handle(event)``; it calls ``listen`` once, ``send(commands)`` and
+``wake_at``. All of it runs in the app's own event loop, one handler at a time, on Ryu and on OS-Ken alike.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from controller.core.commands import WakeAt
+from controller.core.errors import LocalError
+from controller.core.events import CommandRefused, FlowRemoved, TimerExpired
+from controller.openflow import actions, framework, packets
+from controller.openflow.framework import App, set_ev_cls
+from controller.openflow.listener import Listener, ListenError, prepare_tcp
+from controller.openflow.switch import State, Switch, SwitchCommand
+from controller.openflow.threads import Alarms, clock
+
+CONNECTED = [framework.CONFIG_DISPATCHER, framework.MAIN_DISPATCHER]
+REMOVAL_REASONS = {0: "idle", 1: "hard", 2: "delete"}
+EXIT_USAGE = 2
+
+
+class OpenFlowApp(App):  # type: ignore[misc]
+    """Keeps one ``Switch`` for each connected datapath and turns what it says into events of the core."""
+
+    OFP_VERSIONS = [framework.OFP_VERSION]  # noqa: RUF012 (the framework reads it as a class attribute)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Begin without switches; the framework's parsers learn our actions."""
+        super().__init__(*args, **kwargs)
+        actions.register()
+        self.switches: dict[int, Switch] = {}
+        self._channels: dict[Any, Switch] = {}
+        self._pending: deque[object] = deque()
+        self._alarms = Alarms(lambda fact: self.send_event(self.name, fact))
+        self._listener: Listener | None = None
+
+    # ---- for the subclass ----
+
+    def handle(self, event: object) -> None:
+        """Take an event of the core; to be written by the subclass."""
+        raise NotImplementedError
+
+    def listen(self, directory: Path) -> None:
+        """Listen for switches in the run directory too; end the process with a clear message where that cannot be.
+
+        To be called in the constructor: no thread has been started then, so the process ends cleanly.
+        """
+        try:
+            prepare_tcp()
+            self._listener = Listener(directory)
+        except ListenError as error:
+            self.give_up(str(error))
+
+    def give_up(self, message: str) -> NoReturn:
+        """End the process before it has begun, with a message instead of a traceback."""
+        print(f"baton: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+    def send(self, commands: Iterable[SwitchCommand]) -> None:
+        """Carry out commands for switches, in order, as one write to each switch.
+
+        What cannot be carried out is logged and, where it has a token, answered with ``CommandRefused``.
+        """
+        batches: dict[int, list[SwitchCommand]] = defaultdict(list)
+        for command in commands:
+            batches[command.switch].append(command)
+        for number, batch in batches.items():
+            switch = self.switches.get(number)
+            try:
+                if switch is None:
+                    raise LocalError(f"switch {number:016x} is not connected: {len(batch)} commands dropped")
+                switch.send(batch)
+            except LocalError as error:
+                self.logger.error("%s", error)
+                tokens = [getattr(command, "token", 0) for command in batch]
+                self._pending.extend(CommandRefused(number, token, str(error)) for token in tokens if token)
+
+    def wake_at(self, command: WakeAt) -> None:
+        """Hand back ``TimerExpired`` at the command's time."""
+        self._alarms.wake_at(command.when, TimerExpired(command.connection, command.version, command.kind))
+
+    # ---- for the framework ----
+
+    def start(self) -> Any:
+        """Start the event loop, then take switches."""
+        thread = super().start()
+        if self._listener is not None:
+            self._listener.start()
+        return thread
+
+    def close(self) -> None:
+        """End the timers, remove the socket."""
+        self._alarms.stop()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _deliver(self) -> None:
+        """Hand over what has been reported; what the subclass's own commands cause comes after, never in between."""
+        while self._pending:
+            self.handle(self._pending.popleft())
+
+    @set_ev_cls(framework.EventOFPStateChange, [framework.MAIN_DISPATCHER, framework.DEAD_DISPATCHER])
+    def _on_state(self, ev: Any) -> None:
+        """Begin with a switch whose handshake is done; forget one whose connection is gone."""
+        channel = ev.datapath
+        if ev.state == framework.MAIN_DISPATCHER:
+            switch = Switch(channel, self._pending.append, clock)
+            earlier = self.switches.get(switch.id)
+            if earlier is not None:
+                earlier.lost()
+            self.switches[switch.id] = self._channels[channel] = switch
+            switch.start()
+        else:
+            gone = self._channels.pop(channel, None)
+            if gone is not None and self.switches.get(gone.id) is gone:
+                del self.switches[gone.id]
+                gone.lost()
+        self._deliver()
+
+    @set_ev_cls(framework.EventOFPPacketIn, framework.MAIN_DISPATCHER)
+    def _on_packet(self, ev: Any) -> None:
+        """Decode what was punted; what is not for us, or from a switch that is not ready, is dropped."""
+        message = ev.msg
+        switch = self._channels.get(message.datapath)
+        if switch is None or switch.state is not State.READY:
+            return
+        packet = packets.decode_packet(message.data, message.total_len)
+        event = packets.event_of(switch.id, message.match["in_port"], message.cookie, packet)
+        if event is not None:
+            self._pending.append(event)
+            self._deliver()
+
+    @set_ev_cls(framework.EventOFPBarrierReply, framework.MAIN_DISPATCHER)
+    def _on_barrier(self, ev: Any) -> None:
+        """Commands sent before the barrier are done."""
+        switch = self._channels.get(ev.msg.datapath)
+        if switch is not None:
+            was_checking = switch.state is State.CHECKING
+            switch.barrier_replied(ev.msg.xid)
+            if was_checking and switch.state is State.REFUSED:
+                self.logger.error("%s", switch.refusal)
+            self._deliver()
+
+    @set_ev_cls(framework.EventOFPErrorMsg, CONNECTED)
+    def _on_error(self, ev: Any) -> None:
+        """The switch refused something."""
+        message = ev.msg
+        switch = self._channels.get(message.datapath)
+        if switch is not None:
+            code = getattr(message, "code", None)
+            switch.error_received(message.xid, message.type, -1 if code is None else code, describe_error(message))
+            self._deliver()
+
+    @set_ev_cls(framework.EventOFPFlowRemoved, framework.MAIN_DISPATCHER)
+    def _on_flow_removed(self, ev: Any) -> None:
+        """A flow that asked for it has gone."""
+        message = ev.msg
+        switch = self._channels.get(message.datapath)
+        if switch is not None:
+            reason = REMOVAL_REASONS.get(message.reason, "other")
+            self._pending.append(
+                FlowRemoved(switch.id, message.cookie, reason, message.packet_count, message.byte_count)
+            )
+            self._deliver()
+
+    @set_ev_cls(TimerExpired)
+    def _on_timer(self, event: TimerExpired) -> None:
+        """A deadline has come."""
+        self._pending.append(event)
+        self._deliver()
+
+
+def describe_error(message: Any) -> str:
+    """Return an error message of the switch in OpenFlow's words."""
+    protocol = message.datapath.ofproto
+    if message.type == protocol.OFPET_EXPERIMENTER:
+        return f"experimenter {message.experimenter:#x} error {message.exp_type}"
+    kind = protocol.ofp_error_type_to_str(message.type)
+    return f"{kind}: {protocol.ofp_error_code_to_str(message.type, message.code)}"

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What packets mean at the seam: packet-in -> event of the core, command -> frames to send out."""
+
+from __future__ import annotations
+
+from controller.core.commands import PacketOut, ResolveHost
+from controller.core.errors import RemoteError
+from controller.core.events import HostLocated, SegmentReceived
+from controller.core.segment import Segment
+from controller.wire.arp import ArpMessage, arp_request, encode_arp
+from controller.wire.frame import decode_frame
+from controller.wire.neighbour import SOLICITATION, NeighbourMessage, encode_neighbour, neighbour_request
+from controller.wire.resegment import resegment
+from controller.wire.segment import decode_segment, encode_segment
+
+OWN_MAC = "02:ba:70:00:00:01"
+"""Locally administered address from which hosts are asked for; no host has it."""
+
+
+def decode_packet(frame: bytes, total: int) -> Segment | ArpMessage | NeighbourMessage | None:
+    """Return what a packet-in carried, or None for what is not for us.
+
+    ``total`` is the packet's length on the wire: of one too long for a packet-in, the segment holds the first bytes.
+    """
+    try:
+        return decode_segment(frame, partial=True) if total > len(frame) else decode_frame(frame)
+    except RemoteError:
+        return None
+
+
+def event_of(switch: int, port: int, cookie: int, packet: object) -> SegmentReceived | HostLocated | None:
+    """Return what the core is told of a decoded packet, or None when it says nothing new (an address probe)."""
+    if isinstance(packet, Segment):
+        return SegmentReceived(switch, port, packet, cookie)
+    if isinstance(packet, ArpMessage) and not packet.is_probe:
+        return HostLocated(switch, port, packet.sender, packet.sender_mac)
+    if isinstance(packet, NeighbourMessage) and not packet.is_probe and packet.mac is not None:
+        # The link-layer option of a solicitation is the sender's, that of an advertisement the target's.
+        address = packet.src if packet.kind == SOLICITATION else packet.target
+        return HostLocated(switch, port, address, packet.mac)
+    return None
+
+
+def frames_of(command: PacketOut) -> list[bytes]:
+    """Return the frames of a packet-out: segments encoded, payloads above ``mss`` cut; raises LocalError."""
+    packet = command.packet
+    frame = encode_segment(packet) if isinstance(packet, Segment) else packet
+    if not command.mss or (isinstance(packet, Segment) and len(packet.payload) <= command.mss - 40):
+        return [frame]
+    return resegment(frame, command.mss)
+
+
+def encode_question(command: ResolveHost) -> bytes:
+    """Return the ARP or neighbour discovery frame that asks who has the address."""
+    if ":" in command.address:
+        return encode_neighbour(neighbour_request(OWN_MAC, command.address))
+    return encode_arp(arp_request(OWN_MAC, command.address))
