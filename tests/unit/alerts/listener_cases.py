@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python listener_cases.py HUB CASE DIRECTORY` runs a case of `test_listener.py`; its last line says that it passed."""
+"""`python listener_cases.py HUB CASE DIRECTORY` runs a case of `test_listener.py`; its last line says it passed."""
 
 import json
 import sys
@@ -221,6 +221,28 @@ def order_is_kept(bench):
     stream.sendall(b"".join(line(sid) for sid in range(1, 1_001)))
     until(lambda: len(bench.events) == 1_000)
     assert sids(bench) == list(range(1, 1_001))
+
+
+def a_burst_lets_others_in(bench):
+    ticks, seen = [0], []
+
+    def tick():
+        while not bench.listener._stopping:
+            ticks[0] += 1
+            hub.sleep(0)
+
+    class Parser:
+        @staticmethod
+        def from_eve(text, now):
+            seen.append(ticks[0])
+
+    bench.listener._parser = Parser
+    hub.spawn(tick)
+    stream = bench.connect()
+    stream.sendall(b"\n" * 1_000)  # one chunk, read at once
+    until(lambda: len(seen) == 1_000)
+    if HUB == "eventlet":  # native threads are interrupted anyway
+        assert len(set(seen)) >= 1_000 // room.TURN, len(set(seen))
 
 
 def others_get_their_turn(bench):

@@ -22,6 +22,7 @@ CASES = (
     "endless_line",
     "stop_ends_threads",
     "order_is_kept",
+    "a_burst_lets_others_in",
     "others_get_their_turn",
 )
 
