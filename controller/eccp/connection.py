@@ -44,6 +44,7 @@ class FlowEntry:
     added: bool = False  # opened inside a connection that had its keys already
     seen_pn: int = -1  # newest number of data from the active address; merged into the flow before its next step
     cookies_taken: int = 0
+    last_tried: Address | None = None  # own address tried last when the path was lost
     syn_window: ReplayWindow = field(default_factory=ReplayWindow)  # numbers of SYNs, which nothing authenticates
     # timers
     attempt: int = 0
