@@ -17,11 +17,13 @@ from controller.openflow.app import OpenFlowApp
 from controller.openflow.framework import set_ev_cls
 from controller.openflow.threads import clock
 
+_REQUIRED_APP = ["apps.alerts", "apps.journal"]
+"""Apps that the framework loads along with this one."""
+
 
 class TcpMigration(OpenFlowApp):
     """Feeds the core with what switches and the analyser report, and carries out what it answers."""
 
-    _REQUIRED_APP: ClassVar[list[str]] = ["apps.alerts", "apps.journal"]
     _EVENTS: ClassVar[list[type]] = [
         events.SwitchConnected,
         events.SwitchLost,
