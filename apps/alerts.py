@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from controller import config
+from controller.alerts.classes import ClassFile
 from controller.alerts.listener import AlertListener
 from controller.alerts.parser import AlertParser
 from controller.core.errors import ConfigError
 from controller.core.events import AlertRaised
 from controller.openflow.framework import App, hub
 from controller.openflow.threads import spawn
-from controller.wire.classification import Classifications, decode_classifications
 
-SHIPPED_RULES = Path(__file__).resolve().parent.parent / "snort_rules"
+CLASSES = ("analyser/rules", Path(__file__).resolve().parent.parent / "snort_rules")
+"""Where classes of alerts are named: in the copy that the running analyser uses, else as shipped."""
 
 
 class Alerts(App):  # type: ignore[misc]
@@ -38,7 +39,7 @@ class Alerts(App):  # type: ignore[misc]
             self.listener = AlertListener(
                 hub,
                 spawn,
-                AlertParser(read_classifications(directory)),
+                AlertParser(ClassFile([directory / place / "classification.config" for place in CLASSES]).current),
                 self.send_event_to_observers,
                 directory / analyser.eve_socket,  # an absolute path replaces the directory
                 directory / analyser.snort_socket,
@@ -56,13 +57,3 @@ class Alerts(App):  # type: ignore[misc]
     def close(self) -> None:
         """Stop reading and remove the sockets."""
         self.listener.stop()
-
-
-def read_classifications(directory: Path) -> Classifications:
-    """The classes of the analyser at work (its runner keeps a copy in the run directory), else those shipped."""
-    for place in (directory, SHIPPED_RULES):
-        try:
-            return decode_classifications((place / "classification.config").read_text("utf-8", "replace"))
-        except OSError:
-            continue
-    return Classifications()

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from controller.alerts.packet import decode_packet
 from controller.core.events import AlertRaised
@@ -14,9 +15,9 @@ from controller.wire.snort_alert import decode_snort_alert
 
 @dataclass(frozen=True, slots=True)
 class AlertParser:
-    """Parses alerts; ``classes`` turns class numbers and descriptions into the names that rules use."""
+    """Parses alerts; ``classes()`` is what turns class numbers and descriptions into the names that rules use."""
 
-    classes: Classifications = field(default_factory=Classifications)
+    classes: Callable[[], Classifications] = Classifications
 
     def from_snort(self, datagram: bytes | memoryview, now: float) -> AlertRaised:
         """The event of a Snort datagram received at ``now``; raises RemoteError for anything else."""
@@ -29,7 +30,7 @@ class AlertParser:
             gid=alert.gid,
             rev=alert.rev,
             message=alert.message,
-            classtype=self.classes.by_number(alert.classification),
+            classtype=self.classes().by_number(alert.classification),
             priority=alert.priority,
             src=packet.src if packet else None,
             dst=packet.dst if packet else None,
@@ -56,7 +57,7 @@ class AlertParser:
             gid=alert.gid,
             rev=alert.rev,
             message=alert.message,
-            classtype=self.classes.described(alert.category),
+            classtype=self.classes().described(alert.category),
             priority=alert.priority,
             src=alert.src,
             dst=alert.dst,

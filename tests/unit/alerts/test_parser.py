@@ -14,7 +14,8 @@ from controller.core.segment import Endpoint
 from controller.wire.classification import decode_classifications
 from controller.wire.snort_alert import SnortAlert, encode_snort_alert
 
-PARSER = AlertParser(decode_classifications("config classification: connection-migration,Move it,1\n"))
+CLASSES = decode_classifications("config classification: connection-migration,Move it,1\n")
+PARSER = AlertParser(lambda: CLASSES)
 PACKET = bytes(Ether() / IP(src="10.0.0.3", dst="10.0.0.1") / TCP(sport=4000, dport=11111, seq=77) / b"migrate")
 DATAGRAM = bytes(Ether() / IP(src="10.0.0.3", dst="10.0.0.1") / UDP(sport=4000, dport=11111) / b"migrate")
 SNORT = SnortAlert("MIGRATE", 1, 1_000_002, 3, 1, 2, 99.5, False, PACKET)
