@@ -39,7 +39,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -247,6 +247,11 @@ class BatonNet:
         switch: OvsSwitch = self.net["s1"]
         return switch
 
+    def ports(self) -> dict[int, str]:
+        """Return which node is behind each OpenFlow port of s1."""
+        ends = {number: (intf.link.intf1, intf.link.intf2) for number, intf in self.switch.intfs.items()}
+        return {number: end.node.name for number, pair in ends.items() for end in pair if end.node is not self.switch}
+
     def state(self) -> dict[str, Any]:
         """What other programs may want to know of this network: its mark, its owner, its nodes' shells."""
         return {
@@ -260,7 +265,10 @@ class BatonNet:
     def popen(self, node: str, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program in a node; it is ended with the network if not before."""
         options = {"cwd": REPOSITORY, "stdin": subprocess.DEVNULL, **options}
-        child: subprocess.Popen[Any] = self.net[node].popen(list(command), **options)
+        return self.adopt(self.net[node].popen(list(command), **options))
+
+    def adopt(self, child: subprocess.Popen[Any]) -> subprocess.Popen[Any]:
+        """Take on a program that was started in another way (with ``environment``): it ends with the network."""
         self._children.append(child)
         return child
 
@@ -362,8 +370,8 @@ The controller may run in any other terminal too: {elsewhere}
 """
 
 
-def prompt(options: argparse.Namespace) -> int:
-    """Make the network and give the Mininet prompt until the user leaves it."""
+def prompt(options: argparse.Namespace, open_windows: Callable[[BatonNet], None] | None = None) -> int:
+    """Make the network and give the Mininet prompt until the user leaves it, with windows opened before if wanted."""
     with BatonNet(tso=not options.no_tso) as baton:
         if not options.no_analyser:
             baton.start_analyser()
@@ -380,6 +388,8 @@ def prompt(options: argparse.Namespace) -> int:
                 elsewhere=f"{'' if default else f'BATON_RUN_DIR={baton.run_dir} '}.venv/bin/{command}",
             )
         )
+        if open_windows:
+            open_windows(baton)
         CLI(baton.net)
     return 0
 

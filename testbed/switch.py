@@ -103,7 +103,8 @@ class OvsSwitch(MarkedNode, Switch):  # type: ignore[misc]
             ".",
             f"other_config:userspace-tso-enable={'true' if self.tso else 'false'}",
         )
-        self._daemon("ovs-vswitchd", f"unix:{self.run_dir}/db.sock")
+        # Confined to its own run directory it would refuse a controller's socket elsewhere.
+        self._daemon("ovs-vswitchd", f"unix:{self.run_dir}/db.sock", "--no-self-confinement")
 
     def stop_daemons(self) -> None:
         """End both daemons, vswitchd first; the database file stays."""
