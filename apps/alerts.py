@@ -50,9 +50,9 @@ class Alerts(App):  # type: ignore[misc]
             raise SystemExit(2) from error
 
     def start(self) -> Any:
-        """Begin to read alerts."""
-        self.listener.start()
-        return super().start()
+        """Begin to read alerts; the framework runs for as long as the thread returned does."""
+        super().start()
+        return self.listener.start()[0]
 
     def close(self) -> None:
         """Stop reading and remove the sockets."""

@@ -90,7 +90,7 @@ class Analyser:
                 raise AnalyserError(f"{self.engine.name} could not start on {self._interface}: {self.last_words()}")
             if monotonic() > deadline:
                 self.stop()
-                raise AnalyserError(f"{self.engine.name} is not ready after {timeout:g} s: {self.last_words()}")
+                raise AnalyserError(f"{self.engine.name} reads no packets after {timeout:g} s: {self.last_words()}")
 
     def reload(self) -> int:
         """Exchange the rules for the files' present contents; returns how many rules are loaded (-1: not known).
