@@ -127,14 +127,14 @@ class Connection:
     switch: int
     syn: Segment
     client_port: int
+    path: Path
+    """Where the connection is served now."""
     opened: float
     state: State = State.OPENING
     version: int = 0
     client: Side = field(default_factory=Side)
     origin: Side = field(default_factory=Side)
     agreement: Agreement | None = None
-    path: Path | None = None
-    """Where the connection is served now."""
     held: dict[int, tuple[int, bytes | Segment]] = field(default_factory=dict)
     """Client segments kept back, by sequence number: (sequence space, packet)."""
     held_bytes: int = 0

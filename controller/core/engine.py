@@ -11,7 +11,7 @@ from typing import Any
 
 from controller.core import life, migration, pipeline
 from controller.core.commands import Command, ResolveHost
-from controller.core.connection import Connection, State
+from controller.core.connection import Connection
 from controller.core.cookie import Kind, decode_cookie
 from controller.core.events import (
     AlertRaised,
@@ -89,13 +89,14 @@ class Engine:
                 life.handle(self.world, connection, life.Input.RST, event)
             elif flags & FIN:
                 life.handle(self.world, connection, life.Input.FIN, event)
-        elif not flags & RST:
+        elif not flags & (RST | SYN):
             # A RST was copied by the watching table already; what is punted besides is the same packet.
-            life.handle(self.world, connection, life.classify_client(event.segment), event)
+            what = life.Input.CLIENT_DATA if event.segment.length else life.Input.CLIENT_ACK
+            life.handle(self.world, connection, what, event)
 
     def _from_origin(self, connection: Connection, event: SegmentReceived) -> None:
         path = connection.path
-        if path is None or path.server is not connection.service.origin or event.port != path.port:
+        if path.server is not connection.service.origin or event.port != path.port:
             return
         flags = event.segment.flags
         if flags & RST:
@@ -121,7 +122,7 @@ class Engine:
                 what = migration.Input.SEGMENT
             migration.handle(self.world, connection, what, segment)
             return
-        if connection.path is None or event.port != connection.path.port:
+        if event.port != connection.path.port:
             return
         cookie = decode_cookie(event.cookie)
         if cookie is None or cookie.kind is not Kind.COPY:
@@ -153,8 +154,7 @@ class Engine:
 
     def _answered(self, token: int) -> Connection | None:
         """Return the connection whose migration waits for this token, if it still does."""
-        key = self.world.tokens.pop(token, None)
-        connection = self.world.connections.get(key) if key is not None else None
+        connection = self.world.tokens.pop(token, None)
         if connection is None or connection.attempt is None or connection.attempt.token != token:
             return None
         return connection
@@ -180,15 +180,17 @@ class Engine:
         world.ports[event.switch] = dict(event.ports)
         world.do(*pipeline.standing_flows(event.switch, world.policy))
         world.do(*(ResolveHost(event.switch, server.endpoint.address) for server in world.policy.servers.values()))
+        for connection in [known for known in world.connections.values() if known.switch == event.switch]:
+            # The switch may have lost its flows with the channel; putting them in again changes nothing else.
+            life.restore(world, connection)
 
     def _lost(self, event: SwitchLost) -> None:
         world = self.world
         world.ports.pop(event.switch, None)
         world.locations.forget_switch(event.switch)
-        for connection in list(world.connections.values()):
-            # Flows live on without us, and so do the connections that they carry; the rest cannot go on.
-            if connection.switch == event.switch and connection.state is State.CLOSING:
-                world.forget(connection)
+        world.tokens = {
+            token: connection for token, connection in world.tokens.items() if connection.switch != event.switch
+        }
 
     def _alert(self, event: AlertRaised) -> None:
         world = self.world

@@ -25,7 +25,7 @@ from controller.core.events import (
 )
 from controller.core.options import agree, strip_syn
 from controller.core.policy import Rule, Service
-from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey, Segment
+from controller.core.segment import ACK, FIN, SYN, ConnectionKey, Segment
 from controller.core.world import World
 
 HALF_OPEN_TIME = 20.0
@@ -82,10 +82,10 @@ def open_connection(world: World, event: SegmentReceived, service: Service) -> N
         switch=event.switch,
         syn=replace(stripped, frame=None),
         client_port=event.port,
+        path=Path(service.origin, location.port, syn.eth_dst),
         opened=world.now,
     )
     connection.client.hear(stripped)
-    connection.path = Path(service.origin, location.port, syn.eth_dst)
     world.add(connection)
     world.do(*pipeline.gate_flows(connection, location.port, world.mirror(event.switch)))
     _relay(world, connection, event)
@@ -95,7 +95,6 @@ def open_connection(world: World, event: SegmentReceived, service: Service) -> N
 def _relay(world: World, connection: Connection, event: SegmentReceived) -> None:
     """Pass a punted packet of the client on to where the connection is served."""
     path = connection.path
-    assert path is not None
     segment = event.segment
     if segment.has(SYN):
         world.send(connection, replace(connection.syn, seq=segment.seq), path.port)
@@ -115,7 +114,6 @@ def _reopen(world: World, connection: Connection, event: SegmentReceived) -> Non
 def _challenge(world: World, connection: Connection, event: SegmentReceived) -> None:
     """A SYN on an established connection: let the server challenge it (RFC 5961 section 4); anybody can send one."""
     path = connection.path
-    assert path is not None
     actions = pipeline.to_server_actions(connection, path)
     world.do(PacketOut(connection.switch, event.segment.frame or event.segment, actions, event.port))
 
@@ -214,7 +212,6 @@ def decide(
 def drop(world: World, connection: Connection) -> None:
     """Cut the connection off: the origin is reset, the client hears nothing more."""
     path = connection.path
-    assert path is not None
     migration.reset_origin(world, connection)
     _remove(world, connection)
     world.do(pipeline.silence_flow(connection, path.server, path.port))
@@ -225,7 +222,7 @@ def _finish(world: World, connection: Connection, event: SegmentReceived) -> Non
     """A copy of a FIN: when both sides have sent theirs the connection is over."""
     if event.segment.src == connection.key.client:
         connection.client.finished = True
-    elif _is_from_server(connection, event):
+    else:
         connection.origin.finished = True
     if connection.client.finished and connection.origin.finished:
         _linger(world, connection, "fin")
@@ -238,15 +235,9 @@ def _note_fin(world: World, connection: Connection, event: SegmentReceived) -> N
         connection.origin.finished = True
 
 
-def _is_from_server(connection: Connection, event: SegmentReceived) -> bool:
-    """Return whether a packet entered where the connection's server is: elsewhere its address is forged."""
-    return connection.path is not None and event.port == connection.path.port
-
-
 def _linger(world: World, connection: Connection, reason: str) -> None:
     """Let the flows go once they fall silent."""
     path = connection.path
-    assert path is not None
     connection.state = State.CLOSING
     world.do(*pipeline.path_flows(connection, path, idle_timeout=LINGER))
     world.publish(ConnectionClosed(world.now, connection.key, connection.version, reason))
@@ -255,16 +246,15 @@ def _linger(world: World, connection: Connection, reason: str) -> None:
 def _verify_reset(world: World, connection: Connection, event: SegmentReceived) -> None:
     """A copy of a RST on a served connection.
 
-    The server's word counts if it came from the server's port. The client's can be forged, and in the fast path nobody
-    knows the exact number that RFC 5961 asks for: ask the server with a bare ACK; if it has no such connection any
-    more it answers with a RST of its own, else the client sees one more duplicate ACK.
+    The server's word counts: the engine has made sure that it entered at the server's port. The client's can be
+    forged, and in the fast path nobody knows the exact number that RFC 5961 asks for. So the server is asked with a
+    bare ACK: if it has no such connection any more it answers with a RST of its own, else the client sees one more
+    duplicate ACK.
     """
     if event.segment.src != connection.key.client:
-        if _is_from_server(connection, event):
-            _linger(world, connection, "rst")
+        _linger(world, connection, "rst")
         return
     path = connection.path
-    assert path is not None
     question = Segment(
         src=connection.key.client,
         dst=connection.key.service,
@@ -288,8 +278,6 @@ def _reset(world: World, connection: Connection, event: SegmentReceived) -> None
         if segment.seq not in (connection.client.next, connection.origin.acked):
             return
         migration.reset_origin(world, connection)
-    elif not _is_from_server(connection, event):
-        return
     elif connection.agreement is not None and segment.seq != connection.origin.next:
         # Without an agreement the handshake was refused: sequence number 0 (RFC 9293 section 3.10.7.1).
         return
@@ -320,18 +308,29 @@ def _forget(world: World, connection: Connection, event: object) -> None:
 
 def _close(world: World, connection: Connection, reason: str) -> None:
     """Free everything that belongs to a connection, now."""
-    if connection.state is not State.CLOSING:
-        world.publish(ConnectionClosed(world.now, connection.key, connection.version, reason))
+    world.publish(ConnectionClosed(world.now, connection.key, connection.version, reason))
     _remove(world, connection)
 
 
 def _remove(world: World, connection: Connection) -> None:
     """Take the flows out and forget the connection."""
     path = connection.path
-    assert path is not None
     world.do(pipeline.removal(connection, pipeline.from_client(connection)))
     world.do(pipeline.removal(connection, pipeline.from_server(connection, path.server, path.port)))
     world.forget(connection)
+
+
+def restore(world: World, connection: Connection) -> None:
+    """Put the flows of a connection into its switch again; a migration that the outage interrupted is given up."""
+    path = connection.path
+    if connection.attempt is not None:
+        migration.fail(world, connection, "switch", "the switch was away")
+    elif connection.state is State.SERVED:
+        world.do(*pipeline.path_flows(connection, path))
+    elif connection.state is State.CLOSING:
+        world.do(*pipeline.path_flows(connection, path, idle_timeout=LINGER))
+    else:
+        world.do(*pipeline.gate_flows(connection, path.port, world.mirror(connection.switch)))
 
 
 def judge(world: World, connection: Connection, rule: Rule, cause: str) -> None:
@@ -372,12 +371,3 @@ def handle(world: World, connection: Connection, what: Input, event: SegmentRece
     if handler is None:
         raise TransitionError(connection.state, what)
     handler(world, connection, event)
-
-
-def classify_client(segment: Segment) -> Input:
-    """Return which input a segment of the client is."""
-    if segment.has(SYN) and not segment.has(ACK):
-        return Input.CLIENT_SYN
-    if segment.has(RST):
-        return Input.RST
-    return Input.CLIENT_DATA if segment.length else Input.CLIENT_ACK

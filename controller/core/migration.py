@@ -30,7 +30,6 @@ from controller.core.segment import (
     PSH,
     RST,
     SYN,
-    ConnectionKey,
     Segment,
     TcpOptions,
     Timestamps,
@@ -266,8 +265,7 @@ def advance(world: World, connection: Connection) -> None:
         return
     path, old = attempt.path, connection.path
     assert path is not None
-    assert old is not None
-    attempt.token = world.token(connection.key)
+    attempt.token = world.token(connection)
     world.do(
         pipeline.silence_flow(connection, old.server, old.port),
         *pipeline.path_flows(connection, path, attempt.token),
@@ -309,7 +307,6 @@ def _release_held(world: World, connection: Connection) -> None:
 def serve(world: World, connection: Connection) -> None:
     """Let the server of the present path serve the connection, in the fast path alone; the held data goes there."""
     path = connection.path
-    assert path is not None
     world.settle(connection, State.SERVED)
     world.do(*pipeline.path_flows(connection, path))
     _release_held(world, connection)
@@ -318,8 +315,6 @@ def serve(world: World, connection: Connection) -> None:
 def reset_origin(world: World, connection: Connection) -> None:
     """Reset the origin's half with an in-window RST (RFC 5961 section 3: exactly its next byte due)."""
     path, syn = connection.path, connection.syn
-    if path is None:
-        return
     reset = Segment(
         src=connection.key.client,
         dst=path.server.endpoint,
@@ -340,14 +335,13 @@ def abandon(world: World, connection: Connection) -> None:
     attempt, connection.attempt = connection.attempt, None
     if attempt is None:
         return
+    world.tokens.pop(attempt.token, None)
     if attempt.phase is Phase.LOCATING:
         waiting = world.locating.get(attempt.target.endpoint.address, [])
         if connection.key in waiting:
             waiting.remove(connection.key)
         return
-    if world.targets.get(ConnectionKey(connection.key.client, attempt.target.endpoint)) is not connection:
-        return
-    if attempt.phase is not Phase.CONNECTING:
+    if attempt.agreement is not None:
         number = seq.add(attempt.syn_seq, 1)
         reset = _as_client(connection, attempt, number, attempt.target_next, RST | ACK, 0)
         _send(world, connection, attempt, reset)

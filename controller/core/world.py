@@ -16,10 +16,7 @@ RELEASE: tuple[Action, ...] = (Output(Port.TABLE),)
 
 
 class World:
-    """The mutable whole; one for each controller.
-
-    ``random32`` is injected: a callable that returns 32 unpredictable bits (RFC 6528: sequence numbers of our own).
-    """
+    """The mutable whole; one for each controller."""
 
     def __init__(self, policy: Policy, now: float = 0.0) -> None:
         """Begin with no switch and no connection."""
@@ -35,7 +32,7 @@ class World:
         """Half-open connections, oldest first."""
         self.targets: dict[ConnectionKey, Connection] = {}
         """(client, target's endpoint) of connections that are at a target, or on their way."""
-        self.tokens: dict[int, ConnectionKey] = {}
+        self.tokens: dict[int, Connection] = {}
         self.locating: dict[str, list[ConnectionKey]] = {}
         """Connections that wait for the location of a target, by its address."""
         self._number = 0
@@ -48,10 +45,10 @@ class World:
             if self._number not in self.numbers:
                 return self._number
 
-    def token(self, key: ConnectionKey) -> int:
+    def token(self, connection: Connection) -> int:
         """Return a fresh token whose answer will find the connection."""
         self._token += 1
-        self.tokens[self._token] = key
+        self.tokens[self._token] = connection
         return self._token
 
     def mirror(self, switch: int) -> tuple[Output, ...]:
@@ -102,11 +99,8 @@ class World:
         self.opening.pop(connection.key, None)
 
     def forget(self, connection: Connection) -> None:
-        """Drop every trace of a connection but its flows."""
-        if self.connections.get(connection.key) is connection:
-            del self.connections[connection.key]
-        self.numbers.pop(connection.number, None)
+        """Drop every trace of a connection, which has no migration under way, but its flows."""
+        del self.connections[connection.key]
+        del self.numbers[connection.number]
         self.opening.pop(connection.key, None)
-        for path in (connection.path, connection.attempt):
-            if path is not None:
-                self.unaim(connection, (path.server if hasattr(path, "server") else path.target).endpoint)
+        self.unaim(connection, connection.path.server.endpoint)

@@ -7,44 +7,11 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulation.network import Faults, Network
+from simulation.demo import FORWARD, MIGRATE, Demo, alert
+from simulation.network import Faults
 from simulation.peer import Capabilities
 
-from controller.core.events import AlertRaised, MigrationCompleted, MigrationFailed, Verdict
-from controller.core.policy import Policy, Rule, Server, Service
-from controller.core.segment import Endpoint
-
-CLIENT = Endpoint("10.0.0.3", 40_000)
-ORIGIN, TARGET = Endpoint("10.0.0.1", 11_111), Endpoint("10.0.0.2", 22_222)
-MACS = {"10.0.0.1": "02:00:00:00:00:01", "10.0.0.2": "02:00:00:00:00:02", "10.0.0.3": "02:00:00:00:00:03"}
-
-origin, target = Server("server1", ORIGIN), Server("server2", TARGET)
-POLICY = Policy(
-    servers={"server1": origin, "server2": target},
-    services=(Service("echo", origin),),
-    rules=(
-        Rule(Verdict.FORWARD, sid=1_000_001),
-        Rule(Verdict.MIGRATE, "server2", sid=1_000_002),
-        Rule(Verdict.DROP, sid=1_000_003),
-    ),
-    analyser_port="ids0",
-)
-
-
-def alert(sid: int) -> AlertRaised:
-    """Return the alert that a rule raises on the client's request."""
-    return AlertRaised(0.0, "suricata", sid, 1, 1, "", "", 3, CLIENT, ORIGIN)
-
-
-def build(random: Random, faults: Faults | None = None, *, located: bool = True) -> Network:
-    """Return the demo's network."""
-    network = Network(POLICY, random, faults)
-    network.start()
-    for port, (address, mac) in enumerate(MACS.items(), 1):
-        network.add_host(address, mac, port, located)
-    network.run(0.1)
-    return network
-
+from controller.core.events import MigrationCompleted, MigrationFailed
 
 capabilities = st.builds(
     Capabilities,
@@ -78,7 +45,7 @@ def can_take_over(mine: Capabilities, first: Capabilities, second: Capabilities)
     first=capabilities,
     second=capabilities,
     links=faults,
-    sid=st.sampled_from([1_000_001, 1_000_002, 1_000_002, 1_000_002]),
+    sid=st.sampled_from([FORWARD, MIGRATE, MIGRATE, MIGRATE]),
     alert_after=st.sampled_from([0.000_2, 0.001, 0.01, 0.09]),
     isn=st.sampled_from([None, 2**32 - 1, 2**32 - 20, 0]),
     request=st.integers(1, 5_000),
@@ -86,32 +53,28 @@ def can_take_over(mine: Capabilities, first: Capabilities, second: Capabilities)
 def test_every_byte_reaches_one_server_once(seed, mine, first, second, links, sid, alert_after, isn, request):
     """Whatever the options, numbers, faults and verdict."""
     random = Random(seed)
-    network = build(random, links)
-    at_origin = network.listen(ORIGIN, MACS["10.0.0.1"], first)
-    at_target = network.listen(TARGET, MACS["10.0.0.2"], second)
-    client = network.dial(CLIENT, MACS["10.0.0.3"], ORIGIN, MACS["10.0.0.1"], mine, isn)
-    network.run(8.0)
+    network = Demo(random, links, first=first, second=second)
+    client = network.connect(mine, isn, seconds=8.0)
     if client.state != "established":
         return
     sent = random.randbytes(request)
-    network.act(client, lambda peer: peer.write(network.now, sent))
+    network.say(client, sent)
     network.at(alert_after, lambda: network.tell(alert(sid)))
     network.run(12.0)
 
-    moved = [event for event in network.events if isinstance(event, MigrationCompleted)]
-    failed = [event for event in network.events if isinstance(event, MigrationFailed)]
-    server = at_target[-1] if moved else at_origin[-1]
-    if sid == 1_000_002 and not can_take_over(mine, first, second):
+    moved, failed = network.happened(MigrationCompleted), network.happened(MigrationFailed)
+    server = network.at_target[-1] if moved else network.at_origin[-1]
+    if sid == MIGRATE and not can_take_over(mine, first, second):
         assert not moved
-    if sid == 1_000_002 and not links.loss and can_take_over(mine, first, second):
+    if sid == MIGRATE and not links.loss and can_take_over(mine, first, second):
         assert moved, failed
     assert bytes(server.received) == sent
     if moved:
-        assert at_origin[-1].received == b""
+        assert network.at_origin[-1].received == b""
     answer = random.randbytes(3_000)
-    network.act(server, lambda peer: peer.write(network.now, answer))
+    network.say(server, answer)
     more = random.randbytes(2_000)
-    network.act(client, lambda peer: peer.write(network.now, more))
+    network.say(client, more)
     network.run(12.0)
     assert bytes(client.received) == answer
     assert bytes(server.received) == sent + more
