@@ -18,7 +18,7 @@ from controller.core.errors import LocalError
 from controller.core.events import CommandRefused, FlowRemoved, TimerExpired
 from controller.openflow import actions, framework, packets
 from controller.openflow.framework import App, set_ev_cls
-from controller.openflow.listener import Listener, ListenError, prepare_tcp
+from controller.openflow.listener import Listener, ListenError, mend_disconnection, prepare_tcp
 from controller.openflow.switch import State, Switch, SwitchCommand
 from controller.openflow.threads import Alarms, clock
 
@@ -36,6 +36,7 @@ class OpenFlowApp(App):  # type: ignore[misc]
         """Begin without switches; the framework's parsers learn our actions."""
         super().__init__(*args, **kwargs)
         actions.register()
+        mend_disconnection()
         self.switches: dict[int, Switch] = {}
         self._channels: dict[Any, Switch] = {}
         self._pending: deque[object] = deque()
