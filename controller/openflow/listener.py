@@ -87,20 +87,19 @@ def mend_disconnection() -> None:
     With native threads it waits for its sending thread, which waits for something to send: no state change is ever
     reported, and a thread is lost with each reconnection. A last empty message ends that thread.
     """
-    original = openflow_controller.Datapath
-    if hub.__name__ != "os_ken.lib.hub" or not hasattr(hub, "HubThread") or hasattr(original, "ends_sending"):
+    datapath = openflow_controller.Datapath
+    if hub.__name__ != "os_ken.lib.hub" or not hasattr(hub, "HubThread") or hasattr(datapath, "ends_sending"):
         return
+    receive = datapath._recv_loop
 
-    class Datapath(original):  # type: ignore[misc,valid-type]
-        ends_sending = True
+    def _recv_loop(self: Any) -> None:
+        try:
+            receive(self)
+        finally:
+            self.send(b"", close_socket=True)
 
-        def _recv_loop(self) -> None:
-            try:
-                super()._recv_loop()
-            finally:
-                self.send(b"", close_socket=True)
-
-    openflow_controller.Datapath = Datapath
+    datapath._recv_loop = _recv_loop
+    datapath.ends_sending = True
 
 
 def prepare_tcp() -> None:
