@@ -33,7 +33,6 @@ import argparse
 import contextlib
 import json
 import os
-import secrets
 import shlex
 import shutil
 import signal
@@ -45,6 +44,9 @@ from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent
 VENV_PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main() is ready, an interrupt ends us without a word
 
 try:
     from mininet.cli import CLI
@@ -59,6 +61,7 @@ try:
         guarded,
         kill_marked,
         lock_run_dir,
+        new_mark,
         quiet_signals,
         start_reaper,
         tail,
@@ -113,7 +116,7 @@ class BatonNet:
         hosts: Sequence[HostSpec] = HOSTS,
         prefix: Path | str | None = None,
     ) -> None:
-        self.mark = f"{os.getpid()}.{secrets.token_hex(6)}"
+        self.mark = new_mark()
         self.made = private
         default = f"/run/baton-{self.mark}" if private else os.environ.get("BATON_RUN_DIR") or "/run/baton"
         self.run_dir = Path(run_dir or default)

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
+import signal
 
-import topo
-from demo import scenario, terminals
-from testbed.processes import guarded
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main() is ready, an interrupt ends us without a word
+
+import argparse  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import topo  # noqa: E402
+from demo import scenario, terminals  # noqa: E402
+from testbed.processes import guarded  # noqa: E402
 
 
 def main() -> int:

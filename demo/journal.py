@@ -36,8 +36,5 @@ class JournalReader:
 
 
 def belongs_to(record: dict[str, Any], client: str) -> bool:
-    """Tell whether a record speaks of this client's connection; alerts name it by their packet."""
-    return str(record.get("connection", "")).startswith(f"{client}>") or client in (
-        record.get("src"),
-        record.get("dst"),
-    )
+    """Tell whether a record speaks of this client's connection; alerts name it by what the client sent."""
+    return str(record.get("connection", "")).startswith(f"{client}>") or record.get("src") == client

@@ -83,8 +83,7 @@ class Connection:
         )
         head = f"{self.server.name} {self.answers} "
         if size < 0:
-            digest = hashlib.sha256(line).hexdigest()
-            self._send(f"{head}{len(line)} {digest} ".encode() + line + b"\n")
+            self._send(f"{head}{len(line)} {hashlib.sha256(line).hexdigest()} ".encode() + line + b"\n")
             return
         starts = range(0, size, CHUNK)
         digest = hashlib.sha256()

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,25 @@ def tail(path: Path, lines: int = 8) -> str:
     """Return the last lines of a text file, indented; nothing where it cannot be read."""
     try:
         return "\n".join(f"    {line}" for line in path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def new_mark() -> str:
+    """Return a mark for a network of this process: its id, when it began (ids are used again), and a random part."""
+    return f"{os.getpid()}.{_began(os.getpid())}.{secrets.token_hex(4)}"
+
+
+def owner_lives(mark: str) -> bool:
+    """Tell whether the process that made a network still runs."""
+    pid, began, *_ = (*mark.split("."), "", "")
+    return pid.isdigit() and _began(int(pid)) == began
+
+
+def _began(pid: int) -> str:
+    """Return when a process began (field 22 of /proc/PID/stat, clock ticks since boot); empty for none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return ""
 
