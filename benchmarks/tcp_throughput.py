@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bulk throughput of a migrated connection beside plain forwarding by the same switch, TSO on and off, both ways.
+
+Both connections end at the same server behind the same switch: one was dialled there directly and is forwarded by the
+switch's own learning; the other was dialled at server 1 and migrated to it by a real alert. Bursts on the two take
+turns, so that the machine's moods hit both. The value is the worst of the four lower 95 % bounds of the median ratio.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from math import comb
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.harness import Bench, BenchmarkError, Outcome
+from topo import SERVER1, SERVER2, BatonNet
+
+BULK = str(Path(__file__).with_name("_bulk.py"))
+PLAIN_PORT = 33_333
+BURST_SECONDS = 0.4
+WAYS = {"download": "D", "upload": "U"}
+
+
+def lower_bound(samples: list[float], confidence: float = 0.95) -> float:
+    """Return the one-sided lower confidence bound of the median, from order statistics (distribution-free)."""
+    ordered, count = sorted(samples), len(samples)
+    rank, tail = 0, 1 / 2**count
+    while tail <= 1 - confidence and rank + 1 < count:
+        rank += 1
+        tail += comb(count, rank) / 2**count
+    return ordered[max(rank - 1, 0)]
+
+
+class Driver:
+    """The client's end: says what to transfer, hears how long it took."""
+
+    def __init__(self, net: BatonNet) -> None:
+        """Open one plain and one migrated connection."""
+        for port in (SERVER2[1], PLAIN_PORT):
+            start_server(net, "h2", SERVER2[0], port)
+        start_server(net, "h1", *SERVER1)
+        places = [f"plain={SERVER2[0]}:{PLAIN_PORT}", f"migrated={SERVER1[0]}:{SERVER1[1]}:migrate"]
+        self._child = net.popen(
+            "h3", [sys.executable, BULK, "drive", *places], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        if self._child.stdout.readline().strip() != "ready":
+            raise BenchmarkError("the connections did not come about; try `make demo` first")
+
+    def ask(self, name: str, what: str, count: int = 0) -> float:
+        """Return the driver's answer."""
+        self._child.stdin.write(f"{name} {what} {count}\n")
+        self._child.stdin.flush()
+        answer = self._child.stdout.readline()
+        if not answer:
+            raise BenchmarkError(f"the {name} connection broke during a transfer")
+        return float(answer)
+
+
+def start_server(net: BatonNet, host: str, address: str, port: int) -> None:
+    """Start a bulk server and wait until it listens."""
+    child = net.popen(host, [sys.executable, BULK, "serve", address, str(port)], stdout=subprocess.PIPE, text=True)
+    if child.stdout.readline().strip() != "ready":
+        raise BenchmarkError(f"no server at {address}:{port}")
+
+
+def misses(net: BatonNet) -> int:
+    """Return how many packets have needed an upcall so far."""
+    found = re.search(r"missed:(\d+)", net.switch.dpctl("show"))
+    if not found:
+        raise BenchmarkError("the switch does not tell its lookups")
+    return int(found.group(1))
+
+
+def calibrate(driver: Driver, way: str) -> int:
+    """Return how many bytes take about as long as a burst should."""
+    count = 4 << 20
+    for _ in range(4):
+        seconds = driver.ask("plain", way, count)
+        count = max(1 << 20, int(count * BURST_SECONDS / max(seconds, 1e-3)))
+        count = min(count, 4 << 30)
+    return count
+
+
+def measure(bench: Bench, tso: bool, pairs: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Measure both ways with TSO as told; returns details and raw samples."""
+    details: dict[str, Any] = {}
+    samples: dict[str, list[float]] = {}
+    with BatonNet(private=True, tso=tso) as net:
+        net.start_analyser()
+        net.start_controller()
+        driver = Driver(net)
+        check_moved(net)
+        for label, way in WAYS.items():
+            name = f"{label}, TSO {'on' if tso else 'off'}"
+            count = calibrate(driver, way)
+            driver.ask("migrated", way, count)
+            before = misses(net)
+            rates: dict[str, list[float]] = {"plain": [], "migrated": []}
+            for turn in range(pairs):
+                order = ("plain", "migrated") if turn % 2 else ("migrated", "plain")
+                for one in order:
+                    rates[one].append(count * 8e-9 / driver.ask(one, way, count))
+            ratios = [after / plain for after, plain in zip(rates["migrated"], rates["plain"], strict=True)]
+            details[name] = {
+                "ratio": round(median(ratios), 4),
+                "ratio_lower_95": round(lower_bound(ratios), 4),
+                "plain_gbit_s": round(median(rates["plain"]), 3),
+                "migrated_gbit_s": round(median(rates["migrated"]), 3),
+                "upcalls": misses(net) - before,
+                "pairs": pairs,
+            }
+            bench.progress(f"{name}: {details[name]}")
+            for one, series in rates.items():
+                samples[f"{name}, {one}_gbit_s"] = series
+    return details, samples
+
+
+def check_moved(net: BatonNet) -> None:
+    """Make sure that what is measured is a migrated connection."""
+    if "MigrationCompleted" not in (net.run_dir / "events.jsonl").read_text():
+        raise BenchmarkError("the connection was not migrated; try `make demo` first")
+
+
+def run(bench: Bench) -> Outcome:
+    """Measure with TSO on, then off."""
+    pairs = 3 if bench.quick else 21
+    details: dict[str, Any] = {}
+    samples: dict[str, list[float]] = {}
+    for tso in (True, False):
+        more, raw = measure(bench, tso, pairs)
+        details |= more
+        samples |= raw
+    worst = min(entry["ratio_lower_95"] for entry in details.values())
+    return Outcome(worst, "migrated / plain", details, samples, lambda figure: draw(figure, samples))
+
+
+def draw(figure: Any, samples: dict[str, list[float]]) -> None:
+    """Draw each way's two series side by side."""
+    names = sorted({name.rpartition(", ")[0] for name in samples})
+    for index, name in enumerate(names, 1):
+        axes = figure.add_subplot(1, len(names), index)
+        axes.boxplot([samples[f"{name}, {one}_gbit_s"] for one in ("plain", "migrated")], widths=0.6)
+        axes.set_xticks([1, 2], ["plain", "migrated"])
+        axes.set_title(name, fontsize=9)
+        axes.set_ylim(bottom=0)
+        if index == 1:
+            axes.set_ylabel("Gbit/s")
+    figure.tight_layout()
