@@ -3,7 +3,7 @@
 
 Suricata connects to `eve.sock`, Snort sends to `snort_alert`, both in the run directory unless `[analyser]` of the
 configuration says otherwise (`snort_socket = "/tmp/snort_alert"` is honoured). An app observes them with
-`@set_ev_cls(AlertRaised)` and names this one in its `_REQUIRED_APP`.
+`@set_ev_cls(AlertRaised)` and its module names this one in `_REQUIRED_APP`.
 """
 
 from __future__ import annotations
