@@ -71,7 +71,7 @@ def decode_event(line: bytes | str) -> Any:
         kind = EVENTS[record.pop("event")]
         hints = typing.get_type_hints(kind)
         return kind(**{name: _typed(hints[name], value) for name, value in record.items()})
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, binascii.Error) as error:
         raise RemoteError(f"not an event: {error}") from error
 
 

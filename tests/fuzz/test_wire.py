@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from controller.alerts.packet import AlertPacket, decode_packet
 from controller.alerts.parser import AlertParser
 from controller.core.errors import RemoteError
-from controller.core.events import AlertRaised
+from controller.core.events import AlertRaised, BackendFailed
 from controller.core.segment import Segment
 from controller.wire.arp import ArpMessage, decode_arp, encode_arp
+from controller.wire.bus import FrameReader, encode_frame
 from controller.wire.classification import decode_classifications
 from controller.wire.eve import EveAlert, decode_eve
+from controller.wire.event_record import decode_event
 from controller.wire.frame import decode_frame
 from controller.wire.neighbour import NeighbourMessage, decode_neighbour, encode_neighbour, neighbour_request
 from controller.wire.resegment import resegment
@@ -208,6 +210,19 @@ def test_packets_of_alerts(data, link):
 def test_classification_files(text):
     classes = decode_classifications(text)
     assert all(classes.by_number(number) for number in range(1, len(classes.names) + 1))
+
+
+BUS_FRAMES = st.builds(
+    BackendFailed, st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=9), st.text(max_size=9)
+).map(encode_frame)
+
+
+@ROUND
+@given(st.binary(max_size=99) | damaged(BUS_FRAMES) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_bus_frames(data):
+    accepts(FrameReader().feed, data, list)
+    accepts(FrameReader().feed, len(data).to_bytes(4, "big") + data, list)
+    accepts(decode_event, data, object)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4_095, USUAL_SIZE - 1, USUAL_SIZE + 1, 100_000, 1 << 20])
