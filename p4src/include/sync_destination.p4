@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Destination half of the sync engine. Included inside a control.
+//
+// An authentic packet is staged once, whatever the order of arrival; nothing touches live state before the mark of
+// the session says committed. Then the first packet that touches an entry folds it, and a sweep folds the rest.
+// Links are counted as packets arrive: a chain is whole when links = count = the number of packets that were sent.
+
+register<bit<32>>(1) in_session;
+register<bit<32>>(1) in_count;
+register<bit<32>>(1) in_links;
+register<bit<32>>(1) in_conflicts;             // staged records whose live entry belongs to another key
+register<bit<32>>(1) in_swept;                 // next sequence number to sweep
+register<bit<32>>(1) in_finished;              // the session that was committed and swept last: its number is spent
+register<bit<64>>(BITMAP_WORDS + 1) in_bitmap;
+register<bit<64>>(SEQUENCES + 1) in_mac;
+register<bit<64>>(SEQUENCES + 1) in_previous;
+register<bit<40>>(SEQUENCES) in_block;         // array, base
+register<bit<32>>(SEQUENCES * 16) in_index;    // where each record of a packet was staged
+
+register<bit<64>>(ENTRIES) staged_client;      // session, value
+register<bit<232>>(ENTRIES) staged_flow;       // session, key, packets, bytes, seen, verdict
+
+action load_incoming() {
+    in_count.read(meta.staged, 0);
+    in_links.read(meta.links, 0);
+    in_conflicts.read(meta.conflicts, 0);
+    in_swept.read(meta.swept, 0);
+    in_finished.read(meta.finished, 0);
+}
+
+#define CLEAR_BITMAP(n) \
+    in_bitmap.write(2 * n, 0); \
+    in_bitmap.write(2 * n + 1, 0);
+action open_incoming() {
+    meta.in_session = hdr.packet_out.session;
+    meta.staged = 0;
+    meta.links = 0;
+    meta.conflicts = 0;
+    meta.swept = 0;
+    in_session.write(0, meta.in_session);
+    in_count.write(0, 0);
+    in_links.write(0, 0);
+    in_conflicts.write(0, 0);
+    in_swept.write(0, 0);
+    EACH_WORD(CLEAR_BITMAP)
+}
+
+action check_duplicate() {
+    in_bitmap.read(meta.bitmap, hdr.sync.sequence >> 6);
+    meta.duplicate = (bit<1>) (meta.bitmap >> (bit<8>) hdr.sync.sequence[5:0]);
+}
+
+// Marks the packet as staged, and counts the links to its neighbours that are here already.
+// Number 0 must name 0 as its previous MAC; that counts as its link.
+action link_packet() {
+    in_bitmap.write(hdr.sync.sequence >> 6, meta.bitmap | (64w1 << (bit<8>) hdr.sync.sequence[5:0]));
+    in_mac.write(hdr.sync.sequence, hdr.sync.mac);
+    in_previous.write(hdr.sync.sequence, hdr.sync.previous);
+    in_block.write(hdr.sync.sequence, hdr.sync.array ++ hdr.sync.base);
+    meta.base = (hdr.sync.sequence == 0) ? 32w0 : hdr.sync.sequence - 1;
+    in_bitmap.read(meta.neighbour, meta.base >> 6);
+    meta.have_before = (bit<1>) (meta.neighbour >> (bit<8>) meta.base[5:0]);
+    in_mac.read(meta.mac_before, meta.base);
+    meta.mac_before = (hdr.sync.sequence == 0) ? 64w0 : meta.mac_before;
+    meta.have_before = (hdr.sync.sequence == 0) ? 1w1 : meta.have_before;
+    meta.base = hdr.sync.sequence + 1;
+    in_bitmap.read(meta.neighbour, meta.base >> 6);
+    meta.have_after = (bit<1>) (meta.neighbour >> (bit<8>) meta.base[5:0]);
+    in_previous.read(meta.previous_after, meta.base);
+    meta.links = meta.links
+        + ((meta.have_before == 1 && meta.mac_before == hdr.sync.previous) ? 32w1 : 0)
+        + ((meta.have_after == 1 && meta.previous_after == hdr.sync.mac) ? 32w1 : 0);
+    meta.staged = meta.staged + 1;
+    in_count.write(0, meta.staged);
+    in_links.write(0, meta.links);
+    events.count(EVENT_SYNC_STAGED);
+}
+
+// A later round adds to what an earlier one staged for the same entry.
+#define STAGE_LANE(index, value) \
+    staged_client.read(meta.staged_client, index); \
+    meta.staged_client = hdr.sync.session ++ \
+        ((value) + ((meta.staged_client[63:32] == hdr.sync.session) ? meta.staged_client[31:0] : 32w0)); \
+    staged_client.write(index, meta.staged_client);
+#define STAGE_CLIENTS(n) \
+    STAGE_LANE(hdr.sync.base + 2 * n, hdr.body.w##n[63:32]) \
+    STAGE_LANE(hdr.sync.base + (2 * n + 1), hdr.body.w##n[31:0])
+action stage_clients() {
+    EACH_WORD(STAGE_CLIENTS)
+}
+
+// The entry is found by the key that the record carries, never by where the source kept it.
+#define STAGE_RECORD(j, a, b, c, d) \
+    action stage_record_##j() { \
+        hash(meta.record_index, HashAlgorithm.crc32, 32w0, { hdr.body.w##a }, ENTRIES); \
+        staged_flow.read(meta.staged_flow, meta.record_index); \
+        flow_key.read(meta.entry_key, meta.record_index); \
+        meta.same = (CELL_SESSION(meta.staged_flow) == hdr.sync.session) ? 1w1 : 1w0; \
+        meta.conflict = ((meta.same == 1 && CELL_KEY(meta.staged_flow) != hdr.body.w##a) \
+            || (meta.entry_key != 0 && meta.entry_key != hdr.body.w##a)) ? 1w1 : 1w0; \
+        meta.conflicts = meta.conflicts + (bit<32>) meta.conflict; \
+        meta.record_packets = hdr.body.w##b[63:32] + ((meta.same == 1) ? CELL_PACKETS(meta.staged_flow) : 0); \
+        meta.record_bytes = hdr.body.w##c + ((meta.same == 1) ? CELL_BYTES(meta.staged_flow) : 0); \
+        meta.record_seen = meta.now - hdr.body.w##b[31:0]; \
+        meta.record_seen = (meta.same == 1 && meta.now - CELL_SEEN(meta.staged_flow) < hdr.body.w##b[31:0]) \
+            ? CELL_SEEN(meta.staged_flow) : meta.record_seen; \
+        meta.record_verdict = (meta.same == 1 && hdr.body.w##d[63:56] == VERDICT_NONE) \
+            ? CELL_VERDICT(meta.staged_flow) : hdr.body.w##d[63:56]; \
+        staged_flow.write(meta.record_index, hdr.sync.session ++ hdr.body.w##a ++ meta.record_packets \
+            ++ meta.record_bytes ++ meta.record_seen ++ meta.record_verdict); \
+        in_index.write((hdr.sync.sequence << 4) + j, meta.record_index); \
+    }
+EACH_RECORD(STAGE_RECORD)
+
+action save_conflicts() {
+    in_conflicts.write(0, meta.conflicts);
+}
+
+// First touch of a client entry.
+action fold_client() {
+    client_packets.read(meta.even, meta.client_index);
+    client_packets.write(meta.client_index, meta.even + meta.staged_client[31:0]);
+    staged_client.write(meta.client_index, 0);
+}
+
+#define FOLD_LANE(index) \
+    staged_client.read(meta.staged_client, index); \
+    client_packets.read(meta.even, index); \
+    client_packets.write(index, meta.even \
+        + ((meta.staged_client[63:32] == meta.in_session) ? meta.staged_client[31:0] : 32w0)); \
+    staged_client.write(index, 0);
+#define FOLD_CLIENTS(n) \
+    FOLD_LANE(meta.base + 2 * n) \
+    FOLD_LANE(meta.base + (2 * n + 1))
+action fold_clients() {
+    EACH_WORD(FOLD_CLIENTS)
+    client_mark.write(meta.base >> 7, 3);
+}
+
+// Where packet `swept` was staged; the sweep moves on.
+action next_block() {
+    bit<40> block;
+    in_block.read(block, meta.swept);
+    meta.array = block[39:32];
+    meta.base = block[31:0];
+    in_swept.write(0, meta.swept + 1);
+}
+
+// Takes record j of packet `swept` out of the staging area.
+#define RECORD_FROM_STAGE(j, a, b, c, d) \
+    action record_from_stage_##j() { \
+        in_index.read(meta.record_index, (meta.swept << 4) + j); \
+        staged_flow.read(meta.staged_flow, meta.record_index); \
+        record_from_cell(); \
+        staged_flow.write(meta.record_index, 0); \
+    }
+EACH_RECORD(RECORD_FROM_STAGE)
