@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("unit", "property", "fuzz", "integration", "e2e")
@@ -26,7 +27,9 @@ GRACE = 10.0
 
 
 def pytest_configure(config):
-    """Mark all that this session starts; name the one marker in use."""
+    """Mark all that this session starts; name the one marker in use; no property test is timed."""
+    settings.register_profile("baton", deadline=None)
+    settings.load_profile("baton")
     os.environ[TOKEN_NAME] = TOKEN
     config.addinivalue_line("markers", "needs(command): the test needs this command on the PATH, else it is skipped")
 
