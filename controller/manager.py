@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start apps on either framework: ``python -m controller.manager [--framework ryu|os_ken] apps/x.py ...``.
 
-On Ryu this is ``ryu-manager`` itself, with all its options. OS-Ken ships no such command, so the same steps are taken
-here: options, logging, load, instantiate, wait. SIGTERM ends it like Ctrl-C: sockets are removed.
+On Ryu this is ``ryu-manager`` itself, with all its options. SIGTERM ends it like Ctrl-C: sockets are removed.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
 
 from controller.openflow.choice import ENVIRONMENT, FRAMEWORKS, FrameworkError, choose
+from controller.openflow.launch import launch
 
 OPTION = "--framework"
 GRACE = 5
@@ -33,15 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"baton: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
-    run = _run_ryu if name == "ryu" else _run_os_ken
     try:
-        run(rest)
+        launch(name, rest)
     except KeyboardInterrupt:
         return 0
     except ModuleNotFoundError as error:
-        if error.name not in rest:
+        missing = next((word for word in rest if error.name and f"{word}.".startswith(f"{error.name}.")), None)
+        if missing is None:
             raise
-        print(f"baton: there is no app {error.name}: give a file such as apps/tcp_migration.py", file=sys.stderr)
+        print(f"baton: there is no app {missing}: give a file such as apps/tcp_migration.py", file=sys.stderr)
         return 2
     return 0
 
@@ -70,47 +68,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not a thread: on Ryu those are green, and the hub is interrupted
     signal.alarm(GRACE)
     raise KeyboardInterrupt
-
-
-def _run_ryu(arguments: list[str]) -> None:
-    """Be ``ryu-manager``. Imported first of all things of Ryu: it patches the socket module for green threads."""
-    importlib.import_module("ryu.cmd.manager").main(args=arguments, prog="controller.manager")
-
-
-def _run_os_ken(arguments: list[str]) -> None:
-    """Do what ``ryu-manager`` does. Native threads outlive the main one, so the process is ended by force at last."""
-    cfg: Any = importlib.import_module("os_ken.cfg")
-    log: Any = importlib.import_module("os_ken.log")
-    hub: Any = importlib.import_module("os_ken.lib.hub")
-    app_manager: Any = importlib.import_module("os_ken.base.app_manager")
-    importlib.import_module("os_ken.controller.controller")  # its options must be known before they are parsed
-    cfg.CONF.register_cli_opts(
-        [
-            cfg.ListOpt("app-lists", default=[], help="application module name to run"),
-            cfg.MultiStrOpt("app", positional=True, default=[], help="application module name to run"),
-        ]
-    )
-    cfg.CONF(args=arguments, prog="controller.manager", project="os_ken", default_config_files=[])
-    log.early_init_log()
-    log.init_log()
-    manager = app_manager.AppManager.get_instance()
-    code = 0
-    try:
-        manager.load_apps(cfg.CONF.app_lists + cfg.CONF.app or ["os_ken.controller.ofp_handler"])
-        hub.joinall(manager.instantiate_apps(**manager.create_contexts()))
-    except KeyboardInterrupt:
-        pass
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
-        code = 1
-        raise
-    finally:
-        for app in list(manager.applications.values()):
-            app.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a list of apps until interrupted, on either framework; imports nothing of a framework before it is chosen.
+
+OS-Ken ships no manager command, so what ``ryu-manager`` does is done here: options, logging, load, instantiate, wait.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+
+def launch(framework: str, arguments: list[str]) -> None:
+    """Run ``ryu`` or ``os_ken`` with a manager's arguments."""
+    if framework == "ryu":
+        run_ryu(arguments)
+    else:
+        run_os_ken(arguments)
+
+
+def run_ryu(arguments: list[str]) -> None:
+    """Be ``ryu-manager``. Imported first of all things of Ryu: it patches the socket module for green threads."""
+    importlib.import_module("ryu.cmd.manager").main(args=arguments, prog="controller.manager")
+
+
+def run_os_ken(arguments: list[str]) -> None:
+    """Do what ``ryu-manager`` does. Native threads outlive the main one, so the process is ended by force at last."""
+    cfg: Any = importlib.import_module("os_ken.cfg")
+    log: Any = importlib.import_module("os_ken.log")
+    hub: Any = importlib.import_module("os_ken.lib.hub")
+    app_manager: Any = importlib.import_module("os_ken.base.app_manager")
+    importlib.import_module("os_ken.controller.controller")  # its options must be known before they are parsed
+    cfg.CONF.register_cli_opts(
+        [
+            cfg.ListOpt("app-lists", default=[], help="application module name to run"),
+            cfg.MultiStrOpt("app", positional=True, default=[], help="application module name to run"),
+        ]
+    )
+    cfg.CONF(args=arguments, prog="controller.manager", project="os_ken", default_config_files=[])
+    log.early_init_log()
+    log.init_log()
+    manager = app_manager.AppManager.get_instance()
+    manager.load_apps(cfg.CONF.app_lists + cfg.CONF.app or ["os_ken.controller.ofp_handler"])
+    code = 0
+    try:
+        hub.joinall(manager.instantiate_apps(**manager.create_contexts()))
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    for app in list(manager.applications.values()):
+        app.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
