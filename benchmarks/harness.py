@@ -177,9 +177,9 @@ def stdout_kept() -> Iterator[Callable[[str], None]]:
         os.write(real, line.encode() + b"\n")
 
     try:
-        yield say
+        with contextlib.redirect_stdout(sys.stderr):
+            yield say
     finally:
-        sys.stdout.flush()
         os.dup2(real, 1)
         os.close(real)
 
