@@ -49,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
             directory / settings.snort_socket,
             _netns(options.netns),
         )
-        analyser.start(options.timeout)
-        _say("ready")
+        analyser.start(options.timeout, ended.is_set)
+        if not ended.is_set():
+            _say("ready")
         while not ended.wait(LOOK_INTERVAL):
             if analyser.has_ended():
                 raise EngineEndedError(f"{analyser.engine.name} has ended by itself: {analyser.last_words()}")

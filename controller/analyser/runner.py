@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -59,8 +60,8 @@ class Analyser:
         self._reader_done = threading.Event()
         self._output: deque[str] = deque(maxlen=200)
 
-    def start(self, timeout: float) -> None:
-        """Check the rules, start the engine and wait until it reads packets.
+    def start(self, timeout: float, is_cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Check the rules, start the engine and wait until it reads packets, or until ``is_cancelled()``.
 
         Raises RulesRefusedError for broken rules and AnalyserError when it ends or is not ready within ``timeout`` s.
         """
@@ -85,7 +86,7 @@ class Analyser:
         except OSError as error:
             raise AnalyserError(f"cannot run {command[0]}: {error.strerror}") from error
         threading.Thread(target=self._read_output, args=(self._process,), daemon=True).start()
-        while not self._is_ready.wait(0.05):
+        while not self._is_ready.wait(0.05) and not is_cancelled():
             if self._process.poll() is not None:
                 raise AnalyserError(f"{self.engine.name} could not start on {self._interface}: {self.last_words()}")
             if monotonic() > deadline:
@@ -148,6 +149,7 @@ class Analyser:
                 text=True,
                 errors="replace",
                 timeout=CHECK_TIMEOUT,
+                start_new_session=True,  # a Ctrl-C in the middle is no fault of the rules
                 cwd=self._places.work,
                 check=False,
             )

@@ -19,8 +19,10 @@ ANY_CONTROLLER = ("controller",)
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     # room: (modules of ours it may import, libraries it may import; None: any)
     "controller/core": (("controller.core",), ()),
-    "controller/wire": (("controller.core", "controller.wire"), ("dpkt",)),
+    "controller/wire": (("controller.core", "controller.wire"), ()),
     "controller/openflow": (("controller.core", "controller.wire", "controller.openflow"), ("ryu", "os_ken")),
+    "controller/alerts": (("controller.core", "controller.wire", "controller.alerts"), ("dpkt",)),
+    "controller/analyser": (("controller.core", "controller.config", "controller.analyser"), ()),
     "controller/p4sync": (("controller.core", "controller.wire", "controller.p4sync"), None),
     "controller/sift": (("controller.core", "controller.wire", "controller.sift"), None),
     "controller/eccp": (("controller.core", "controller.wire", "controller.eccp"), None),

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,29 @@ def test_a_start_that_fails_says_why(snort, mode, arguments, message):
     process, _, _ = snort("2.9.20", mode, *arguments)
     assert process.stdout.read() == message
     assert process.wait(DEADLINE) == 2
+
+
+def test_a_signal_during_the_start_ends_it_at_once(snort):
+    process, _, _ = snort("2.9.20", "slow", "--timeout", "600")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    end = time.monotonic() + DEADLINE
+    while "slow" not in [running_mode(pid) for pid in children.read_text().split()]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE) == 0
+    assert process.stdout.read() == ""
+
+
+def running_mode(pid):
+    """The stand-in's mode, once it has been started to run (not to show its version or check rules)."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError:
+        return None
+    mode = [text.removeprefix("SNORT_MODE=") for text in variables if text.startswith("SNORT_MODE=")]
+    return mode[0] if mode and "-l" in arguments else None
 
 
 def test_an_engine_that_does_not_end_is_killed(snort):
