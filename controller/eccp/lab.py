@@ -47,7 +47,7 @@ class Lab:
         """Reserve a prefix and a private directory; nothing is made yet.  Raises `ConfigError` without root."""
         if os.geteuid() != 0:
             raise ConfigError("namespaces need root: run as root")
-        self.prefix = "e" + secrets.token_hex(3)
+        self.prefix = f"baton{os.getpid()}-{secrets.token_hex(2)}-"
         self._directory = tempfile.TemporaryDirectory(prefix="baton-eccp-")
         self.run_dir = Path(self._directory.name)
         self._namespaces: list[str] = []

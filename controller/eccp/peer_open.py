@@ -120,6 +120,8 @@ def receive_syn(
     assert isinstance(syn, wire.Syn)
     if header.number >= SYN_LIMIT or syn.version >= SYN_LIMIT:
         raise RefusedError("syn-limit")
+    if syn.flow in peer.flows:
+        raise RefusedError("reflected", "a SYN of our own came back")
     settings = peer.settings
     if not settings.accepts or syn.service != settings.service:
         raise RefusedError("unknown-service")
