@@ -200,6 +200,9 @@ class AlertListener:
         except RemoteError as error:
             self._reject(str(error))
             return
+        except Exception as error:  # a fault of ours, and no reason to go deaf
+            self._reject(f"{type(error).__name__}: {error}")
+            return
         if event is None:
             return
         if len(self._queue) >= QUEUE_LIMIT:

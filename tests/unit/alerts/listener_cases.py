@@ -159,6 +159,22 @@ def garbage_never_kills(bench):
     assert sum("malformed" in text for text in bench.logged) == 1, bench.logged
 
 
+def a_fault_of_ours_never_kills(bench):
+    class Parser:
+        @staticmethod
+        def from_eve(text, now):
+            raise ZeroDivisionError("a fault")
+
+    sound, bench.listener._parser = bench.listener._parser, Parser
+    stream = bench.connect()
+    stream.sendall(line(1))
+    until(lambda: bench.counters.malformed == 1)
+    assert any("ZeroDivisionError: a fault" in text for text in bench.logged)
+    bench.listener._parser = sound
+    stream.sendall(line(2))
+    until(lambda: sids(bench) == [2])
+
+
 def flood_is_counted(bench):
     gate = hub.Semaphore(0)
     bench.listener._deliver = lambda event: (gate.acquire(), bench.events.append(event))

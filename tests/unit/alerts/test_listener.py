@@ -17,6 +17,7 @@ CASES = (
     "analysers_come_and_go",
     "snort_datagrams",
     "garbage_never_kills",
+    "a_fault_of_ours_never_kills",
     "flood_is_counted",
     "too_many_streams",
     "endless_line",
