@@ -75,9 +75,22 @@ class Scenario:
             )
             self.say(f"{name} listens at {self.net[node].IP()}:{port}")
         self.net.start_controller(framework)
+        self.wait_ready()
         self.say(f"the controller runs, s1 is connected to it through {self.net.run_dir}/openflow.sock")
         self.net.start_analyser("--rules", str(self.rules.parent))
         self.say("the analyser runs behind the switch's port ids0")
+
+    def wait_ready(self) -> None:
+        """Wait until the controller has found the switch fit; TopoError with its own words when it does not."""
+        log = self.net.run_dir / "controller.log"
+
+        def ready() -> bool:
+            if " lacks " in (text := log.read_text(errors="replace")):
+                raise TopoError(next(line for line in text.splitlines() if " lacks " in line))
+            self.journal.read()
+            return any(record["event"] == "SwitchConnected" for record in self.journal.records)
+
+        wait_for("the switch, as the controller sees it", ready, 20)
 
     def scene(self, title: str, requests: Sequence[str], show_flows: bool = False) -> dict[str, Any]:
         """Let a client ask, tell what happens while it does, then the whole story in milliseconds."""
@@ -93,7 +106,8 @@ class Scenario:
             time.sleep(0.01)
         report = self.report(client)
         who = f"10.0.0.3:{report['local_port']}"
-        self.wait_closed(who)
+        if not report["error"]:
+            self.wait_closed(who)
         self.show_timeline(report, self.journal.of_client(who))
         if flows:
             self.show_flows(flows, report["local_port"])

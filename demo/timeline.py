@@ -26,7 +26,7 @@ TELL: dict[str, tuple[str, Callable[[Record], str]]] = {
     "AlertRaised": ("analyser", lambda r: f"alert {r['message']} (sid {r['sid']}, {r['engine']})"),
     "VerdictReached": ("controller", lambda r: f"verdict: {r['verdict']}{_to(r)}, because of {r['cause']}"),
     "MigrationStarted": ("controller", lambda r: f"handshake with the target {r['target']} begins"),
-    "TargetEstablished": ("controller", lambda r: f"{r['target']} is established: {_deltas(r)}"),
+    "TargetEstablished": ("controller", lambda r: f"{r['target']} is established: it has answered the exact probe"),
     "MigrationCompleted": ("controller", lambda r: f"cutover from {r['origin']} to {r['target']}"),
     "MigrationFailed": ("controller", lambda r: f"migration given up: {r['reason']} {r['detail']}"),
     "MigrationRolledBack": ("controller", lambda r: f"migration undone: {r['reason']}"),

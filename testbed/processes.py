@@ -141,10 +141,20 @@ def reap(mark: str, run_dir: Path, everything: bool) -> None:
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
     kill_marked(mark)
-    with contextlib.suppress(OSError, ValueError):
-        lock = lock_run_dir(run_dir) if run_dir.exists() else None
-        if lock is not None and json.loads((run_dir / "topo.json").read_text())["mark"] == mark:
+    if everything:
+        clear_run_dir(run_dir, everything)  # its name is the mark: nobody else's
+    elif _holds(run_dir, mark) and (lock := lock_run_dir(run_dir)) is not None:
+        if _holds(run_dir, mark):  # still: between the two another network may have begun
             clear_run_dir(run_dir, everything)
+        os.close(lock)
+
+
+def _holds(run_dir: Path, mark: str) -> bool:
+    """Tell whether a run directory is that of the network with this mark."""
+    try:
+        return bool(json.loads((run_dir / "topo.json").read_text())["mark"] == mark)
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def start_reaper(mark: str, run_dir: Path, everything: bool) -> subprocess.Popen[bytes]:

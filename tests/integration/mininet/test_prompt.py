@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Mininet prompt and the terminals, used as a person would, without a display."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.terminals import open_tmux, terminals
+from topo import BatonNet, wait_for
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TOPO = [sys.executable, str(REPOSITORY / "topo.py")]
+
+
+def at_prompt(tmp_path, commands, *options):
+    return subprocess.run(
+        [*TOPO, *options],
+        input="".join(f"{command}\n" for command in commands),
+        env={**os.environ, "BATON_RUN_DIR": str(tmp_path / "run")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_prompt_runs_the_scenario_by_hand(tmp_path):
+    commands = [
+        "h1 python3 servers/server1.py &",
+        "h2 python3 servers/server2.py &",
+        "h3 sh -c 'until ss -Htln >/dev/null; do :; done'",
+        "h1 timeout 30 sh -c 'until ss -Htln | grep -q :11111; do sleep 0.1; done'",
+        "h2 timeout 30 sh -c 'until ss -Htln | grep -q :22222; do sleep 0.1; done'",
+        'h3 python3 client/client.py "please migrate" "who are you now?"',
+        "s1 ovs-ofctl dump-flows s1",
+        "dpctl dump-flows",
+        "sh ovs-vsctl show",
+        "nodes",
+        "exit",
+    ]
+    done = at_prompt(tmp_path, commands, "--controller")
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    assert "2 answers from server2, every byte right" in printed
+    assert printed.count("cookie=") > 5
+    assert "datapath_type: netdev" in printed
+    assert "c0 h1 h2 h3 ids s1" in printed
+    assert "h3 python3 client/client.py" in printed.split("mininet>", maxsplit=1)[0]
+    assert "Traceback" not in printed
+    left = [path.name for path in (tmp_path / "run").iterdir()] if (tmp_path / "run").exists() else []
+    assert "s1" not in left
+    assert "topo.json" not in left
+
+
+def test_hosts_reach_each_other_through_the_controller(tmp_path):
+    done = at_prompt(tmp_path, ["pingall", "exit"], "--controller", "--no-analyser")
+    assert "0% dropped (6/6 received)" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_second_network_in_the_same_run_directory_is_refused(tmp_path):
+    with BatonNet(tmp_path / "run"):
+        done = at_prompt(tmp_path, ["exit"], "--no-analyser")
+    assert done.returncode == 1
+    assert "another network runs in" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_xterm_without_a_display_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    done = at_prompt(tmp_path, ["exit"], "--xterm", "--no-analyser")
+    assert done.returncode == 1
+    assert "--tmux" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [["--nonsense"], ["--framework", "pox"]])
+def test_wrong_usage(tmp_path, wrong):
+    done = at_prompt(tmp_path, [], *wrong)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_tmux_panes_run_the_scenario(tmp_path):
+    with BatonNet(private=True) as net:
+        net.start_analyser()
+        open_tmux(net, terminals(with_controller=True, framework=None))
+        tmux = ["tmux", "-L", f"baton-{net.mark}"]
+
+        def pane(number):
+            return subprocess.run(
+                [*tmux, "capture-pane", "-p", "-t", f"baton:0.{number}"], capture_output=True, text=True, check=True
+            ).stdout
+
+        wait_for("the switch to find the controller", net.switch.connected, 60)
+        wait_for("server 1", lambda: "listening" in pane(1), 60)
+        wait_for("server 2", lambda: "listening" in pane(2), 60)
+        wait_for("the client's command", lambda: "client/client.py" in pane(3), 60)
+        subprocess.run([*tmux, "send-keys", "-t", "baton:0.3", "Enter"], check=True)
+        wait_for("the client's answers", lambda: "answers from server2" in pane(3), 60)
+    assert subprocess.run([*tmux, "ls"], capture_output=True, check=False).returncode != 0
