@@ -48,6 +48,7 @@ control BaselineIngress(inout headers_t hdr, inout metadata_t meta, inout standa
         hdr.packet_in.detail = hdr.packet_out.argument;
         hdr.packet_in.digest = 0;
         hdr.packet_out.setInvalid();
+        hdr.padding.setInvalid();
         standard_metadata.egress_spec = CPU_PORT;
     }
 
@@ -56,11 +57,12 @@ control BaselineIngress(inout headers_t hdr, inout metadata_t meta, inout standa
     client_packets.read(meta.odd, meta.cursor + (2 * n + 1)); \
     hdr.body.w##n = meta.even ++ meta.odd;
     action gather() {
-        EACH_WORD(GATHER)
         hdr.body.setValid();
+        EACH_WORD(GATHER)
     }
     action send() {
         hdr.packet_out.setInvalid();
+        hdr.padding.setInvalid();
         hdr.ethernet.setValid();
         hdr.ethernet.destination = 48w0x02BA70000000;
         hdr.ethernet.source = 48w0x02BA70000000;

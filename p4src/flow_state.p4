@@ -89,6 +89,8 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
             if (meta.token_kind == TOKEN_FORWARD) {
                 standard_metadata.egress_spec = (port_t) hdr.packet_out.port;
                 hdr.packet_out.setInvalid();
+            } else if (!hdr.padding.isValid()) {
+                report(STATE_REFUSED);
             } else if (meta.token_kind <= TOKEN_REPORT_OUT) {
                 load_outgoing();
                 sync_out.apply();
@@ -140,7 +142,7 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                                 client_mark.write(meta.base >> 7, meta.block_mark & 2);
                                 gather_clients();
                                 clear_clients();
-                                hdr.sync.count = (bit<16>) CLIENTS_PER_PACKET;
+                                meta.count = (bit<16>) CLIENTS_PER_PACKET;
                                 meta.mac_needed = 1;
                             }
                         } else {
@@ -151,7 +153,7 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                                 flow_mark.write(meta.base >> 4, meta.block_mark & 2);
                                 gather_flows();
                                 clear_flows();
-                                hdr.sync.count = (bit<16>) FLOWS_PER_PACKET;
+                                meta.count = (bit<16>) FLOWS_PER_PACKET;
                                 meta.mac_needed = 1;
                             }
                         }
@@ -168,7 +170,7 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                         meta.array = ARRAY_FLOWS;
                         gather_one_flow();
                         clear_one_flow();
-                        hdr.sync.count = 1;
+                        meta.count = 1;
                         meta.mac_needed = 1;
                     }
                 } else if (meta.token_kind == TOKEN_RESEND) {
@@ -286,7 +288,6 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                 } else {
                     report(STATE_OK);
                 }
-                hdr.body.setValid();
             } else if (meta.token_kind == TOKEN_READ_BLOCK) {
                 meta.base = hdr.packet_out.argument[31:0] & 0xff80;
                 if (hdr.packet_out.argument[63:56] == ARRAY_CLIENTS) {
@@ -296,7 +297,6 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                     gather_flows();
                 }
                 report(STATE_OK);
-                hdr.body.setValid();
             } else {
                 report(STATE_REFUSED);
             }

@@ -108,6 +108,12 @@ header packet_out_t {
     bit<16> port;
 }
 
+// Follows packet_out in every token but FORWARD. bmv2 gives a packet room for 512 bytes more than it came in with and
+// writes past the end of its buffer beyond that: a 100-byte token can become a 574-byte packet, an 18-byte one cannot.
+header padding_t {
+    bit<512> zero;
+}
+
 @controller_header("packet_in")
 header packet_in_t {
     bit<8> kind;
@@ -174,6 +180,7 @@ header body_t {
 
 struct headers_t {
     packet_out_t packet_out;
+    padding_t padding;
     packet_in_t packet_in;
     ethernet_t ethernet;
     sync_t sync;

@@ -43,6 +43,7 @@ struct metadata_t {
     bit<32> last;
     bit<32> undo;
     bit<32> sequence;
+    bit<16> count;
     bit<32> base;
     bit<64> previous;
     bit<128> described;

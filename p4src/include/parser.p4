@@ -16,6 +16,13 @@ parser SwitchParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
     }
     state parse_token {
         packet.extract(hdr.packet_out);
+        transition select(hdr.packet_out.kind) {
+            TOKEN_FORWARD: accept;
+            default: parse_padding;
+        }
+    }
+    state parse_padding {
+        packet.extract(hdr.padding);
         transition accept;
     }
     state parse_ethernet {
@@ -55,6 +62,7 @@ control SwitchDeparser(packet_out packet, in headers_t hdr) {
     apply {
         packet.emit(hdr.packet_in);
         packet.emit(hdr.packet_out);
+        packet.emit(hdr.padding);
         packet.emit(hdr.ethernet);
         packet.emit(hdr.sync);
         packet.emit(hdr.body);

@@ -12,6 +12,7 @@ action report(bit<8> state) {
     hdr.packet_in.detail = hdr.packet_out.argument;
     hdr.packet_in.digest = 0;
     hdr.packet_out.setInvalid();
+    hdr.padding.setInvalid();
     standard_metadata.egress_spec = CPU_PORT;
 }
 
@@ -36,9 +37,9 @@ action describe_incoming() {
 #define BITMAP_WORD(n) in_bitmap.read(hdr.body.w##n, meta.base + n);
 action report_bitmap() {
     meta.base = (hdr.packet_out.argument[63:32] == 0) ? 32w0 : 32w64;
+    hdr.body.setValid();
     EACH_WORD(BITMAP_WORD)
     in_mac.read(meta.digest, hdr.packet_out.argument[31:0] & (SEQUENCES - 1));
-    hdr.body.setValid();
     report(STATE_OK);
     hdr.packet_in.digest = meta.digest;
 }

@@ -66,12 +66,13 @@ action start_round() {
     out_last.write(0, meta.last);
 }
 
-// Entries 2n and 2n + 1 of the block into word n.
+// Entries 2n and 2n + 1 of the block into word n. bmv2 zeroes a header that becomes valid: first valid, then filled.
 #define GATHER_CLIENTS(n) \
     client_packets.read(meta.even, meta.base + 2 * n); \
     client_packets.read(meta.odd, meta.base + (2 * n + 1)); \
     hdr.body.w##n = meta.even ++ meta.odd;
 action gather_clients() {
+    hdr.body.setValid();
     EACH_WORD(GATHER_CLIENTS)
 }
 
@@ -94,11 +95,13 @@ action clear_clients() {
 
 #define GATHER_FLOWS(j, a, b, c, d) GATHER_RECORD(meta.base + j, a, b, c, d)
 action gather_flows() {
+    hdr.body.setValid();
     EACH_RECORD(GATHER_FLOWS)
 }
 
 #define CLEAR_WORD(n) hdr.body.w##n = 0;
 action gather_one_flow() {
+    hdr.body.setValid();
     EACH_WORD(CLEAR_WORD)
     GATHER_RECORD(meta.base, 0, 1, 2, 3)
 }
@@ -118,6 +121,7 @@ action clear_one_flow() {
 
 action make_headers() {
     hdr.packet_out.setInvalid();
+    hdr.padding.setInvalid();
     hdr.ethernet.setValid();
     hdr.ethernet.destination = 32w0x02BA7000 ++ meta.destination;
     hdr.ethernet.source = 32w0x02BA7000 ++ meta.source;
@@ -131,10 +135,10 @@ action make_headers() {
     hdr.sync.source = meta.source;
     hdr.sync.destination = meta.destination;
     hdr.sync.sequence = meta.sequence;
+    hdr.sync.count = meta.count;
     hdr.sync.suite = meta.suite;
     hdr.sync.base = meta.base;
     hdr.sync.previous = meta.previous;
-    hdr.body.setValid();
     standard_metadata.egress_spec = meta.port;
 }
 
@@ -152,15 +156,16 @@ action store_packet() {
 // `sequence` is that of the packet wanted.
 #define LOAD_WORD(n) outbox.read(hdr.body.w##n, (meta.sequence << 6) + n);
 action load_packet() {
+    hdr.body.setValid();
     EACH_WORD(LOAD_WORD)
     outbox_header.read(meta.described, meta.sequence);
     meta.array = meta.described[127:120];
     meta.round = meta.described[111:96];
+    meta.count = meta.described[95:80];
     meta.base = meta.described[63:32];
 }
 
 action load_macs() {
-    hdr.sync.count = meta.described[95:80];
     outbox_mac.read(hdr.sync.mac, meta.sequence);
     outbox_mac.read(meta.previous, (meta.sequence == 0) ? 32w0 : meta.sequence - 1);
     hdr.sync.previous = (meta.sequence == 0) ? 64w0 : meta.previous;

@@ -29,6 +29,7 @@ P4Info = message("p4.config.v1.P4Info")
 INSERT, MODIFY, DELETE = 1, 2, 3
 VERIFY_AND_COMMIT = 3
 DEADLINE = 10.0
+TOKEN_PADDING = bytes(64)
 
 
 def encode_value(value: int) -> bytes:
@@ -198,7 +199,7 @@ class Client:
 
     def ask(self, timeout: float = DEADLINE, **fields: int) -> PacketIn:
         """Send a token and wait for the report of its kind; other reports are dropped. Raises TimeoutError."""
-        self.send(fields)
+        self.send(fields, TOKEN_PADDING)
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             try:
