@@ -29,7 +29,7 @@ from time import monotonic, monotonic_ns, sleep
 from typing import Any
 
 from benchmarks._alert_observer import LAST
-from benchmarks.harness import Bench, BenchmarkError, Outcome, summary
+from benchmarks.harness import Bench, BenchmarkError, Outcome, distribution, summary
 from controller.core.segment import ACK, PSH, Endpoint, Segment
 from controller.wire.segment import encode_segment
 from controller.wire.snort_alert import SnortAlert, encode_snort_alert
@@ -61,7 +61,7 @@ def run(bench: Bench) -> Outcome:
                     bench.progress(f"{framework}: {singles} single alerts by {kind}")
                     delays = single(place, send, encode, singles)
                 samples[f"{framework}_{kind}_latency_us"] = delays
-                samples[f"{framework}_{kind}_rate"] = [rate for rate, _ in rates]
+                samples[f"{framework}_{kind}_rate"] = [round(rate) for rate, _ in rates]
                 measured[kind] = {
                     "alerts_per_s": round(statistics.median(rate for rate, _ in rates)),
                     "delivered_share": round(min(share for _, share in rates), 4),
@@ -79,8 +79,7 @@ def plot(figure: Any, latencies: dict[str, list[float]]) -> None:
     """All latencies in one panel: they differ by the way they went, not in unit."""
     axes = figure.add_subplot()
     for name, series in latencies.items():
-        ordered = sorted(series)
-        axes.step(ordered, [rank / len(ordered) for rank in range(1, len(ordered) + 1)], label=name[:-11], where="post")
+        axes.step(*distribution(series), label=name.removesuffix("_latency_us"), where="post")
     axes.set(xscale="log", xlabel="alert to event, us", ylabel="share of alerts", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -241,7 +240,7 @@ def single(place: Place, send: Callable[[bytes], Any], encode: Callable[[int, in
         send(data)
         sleep(PACE)
     last = encode(LAST, 0)
-    return [(now - sent[sid]) / 1_000 for sid, _, now in place.collect(lambda: send(last))]
+    return [round((now - sent[sid]) / 1_000, 1) for sid, _, now in place.collect(lambda: send(last))]
 
 
 SENDER = """
@@ -311,7 +310,7 @@ def suricata(bench: Bench, place: Place, samples: dict[str, list[float]], count:
         sender.stdin.close()
         with lines(place) as (send, encode):
             notes = place.collect(lambda: send(encode(LAST, 0)))
-    delays = [(now - sent[seq]) / 1_000 for _, seq, now in notes]
+    delays = [round((now - sent[seq]) / 1_000, 1) for _, seq, now in notes]
     samples["suricata_packet_latency_us"] = delays
     return {"alerts_share": round(len(delays) / count, 4), "packet_to_event_us": summary(delays, 1)}
 

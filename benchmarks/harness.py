@@ -155,12 +155,19 @@ def _draw(bench: Bench, outcome: Outcome, results: Path) -> None:
         figure.savefig(results / f"{bench.name}.{kind}", dpi=110, metadata={"Date": None} if kind == "svg" else None)
 
 
+def distribution(series: Sequence[float], points: int = 400) -> tuple[list[float], list[float]]:
+    """A series' cumulative distribution, as at most ``points`` values and the shares of samples up to each."""
+    ordered, count = sorted(series), len(series)
+    ranks = sorted({max(1, round(count * step / points)) for step in range(1, points + 1)})
+    return [ordered[rank - 1] for rank in ranks], [rank / count for rank in ranks]
+
+
 def cumulative(figure: Any, title: str, samples: Mapping[str, Sequence[float]]) -> None:
     """Draw each series' cumulative distribution in a panel of its own (series differ in unit)."""
     drawn = {name: series for name, series in samples.items() if series}
     for index, (name, series) in enumerate(drawn.items(), start=1):
         axes = figure.add_subplot(1, len(drawn), index)
-        axes.step(sorted(series), [rank / len(series) for rank in range(1, len(series) + 1)], where="post")
+        axes.step(*distribution(series), where="post")
         axes.set(xlabel=name, ylabel="share of samples", ylim=(0, 1))
         axes.grid(alpha=0.3)
     figure.suptitle(title)

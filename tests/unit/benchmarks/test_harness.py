@@ -7,7 +7,7 @@ import pytest
 import benchmarks
 from benchmarks import __main__ as command
 from benchmarks import harness
-from benchmarks.harness import BenchmarkError, percentile, summary
+from benchmarks.harness import BenchmarkError, distribution, percentile, summary
 
 GOOD = '''"""Measures nothing in particular.
 
@@ -152,3 +152,9 @@ def test_a_summary_has_the_figures_one_looks_for():
     }
     with pytest.raises(BenchmarkError, match="no samples"):
         summary([])
+
+
+def test_a_distribution_is_thinned_out_for_drawing():
+    assert distribution([3.0, 1.0]) == ([1.0, 3.0], [0.5, 1.0])
+    values, shares = distribution(range(1, 10_001), points=4)
+    assert (values, shares) == ([2_500, 5_000, 7_500, 10_000], [0.25, 0.5, 0.75, 1.0])
