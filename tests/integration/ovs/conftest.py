@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from integration.ovs.ovs_instance import Host, OvsInstance
 
 PEER = Path(__file__).with_name("peer.py")
@@ -17,11 +16,10 @@ SERVER_MAC = "02:00:00:00:00:02"
 class Pair:
     """A client and a server at a switch of their own, each with an IPv4 and an IPv6 address."""
 
-    client_addresses = {4: "10.0.0.1", 6: "fd00::1"}
-    server_addresses = {4: "10.0.0.2", 6: "fd00::2"}
-
     def __init__(self, ovs: OvsInstance) -> None:
         self.ovs = ovs
+        self.client_addresses = {4: "10.0.0.1", 6: "fd00::1"}
+        self.server_addresses = {4: "10.0.0.2", 6: "fd00::2"}
         self.client = self._add("client", CLIENT_MAC, self.client_addresses)
         self.server = self._add("server", SERVER_MAC, self.server_addresses)
 

@@ -254,7 +254,7 @@ class OvsInstance:
     def port_counters(self, host: Host) -> dict[str, int]:
         """Return the counters of a host's port as they are now: "rx pkts", "rx bytes", "tx drop" and so on."""
         text = self.ofctl("dump-ports", self.bridge, host.port, version="OpenFlow10")
-        directions = {direction: line for direction, line in re.findall(r"(rx|tx) (pkts=.*)", text)}
+        directions = dict(re.findall(r"(rx|tx) (pkts=.*)", text))
         return {
             f"{direction} {name}": int(value)
             for direction, line in directions.items()

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two ends of a TCP connection that check every byte: `peer.py serve ADDRESS PORT`, `peer.py connect ADDRESS PORT UP DOWN`.
+"""Two ends of a TCP connection that check every byte.
+
+    peer.py serve ADDRESS PORT
+    peer.py connect ADDRESS PORT UP DOWN
 
 The client sends UP bytes, which depend on their position, then waits for the server's count and DOWN bytes; each side
 ends with a line of JSON: {"received": bytes, "good": whether each was the right one}.

@@ -9,7 +9,6 @@ import json
 import sys
 
 import pytest
-
 from integration.ovs.conftest import CLIENT_MAC, SERVER_MAC
 
 VIRTUAL = {4: "10.0.0.99", 6: "fd00::99"}
