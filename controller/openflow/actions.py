@@ -43,14 +43,18 @@ ACTIONS = (
 
 
 def register() -> None:
-    """Add the actions to the parsers of OpenFlow 1.3, 1.4 and 1.5. Calling it again changes nothing."""
+    """Add the actions to the framework's parsers of OpenFlow 1.3, 1.4 and 1.5. Calling it again changes nothing."""
     for version in ("ofproto_v1_3_parser", "ofproto_v1_4_parser", "ofproto_v1_5_parser"):
-        parser = getattr(framework, version)
-        for row in ACTIONS:
-            if not hasattr(parser, row.name):
-                action = _make(parser, row)
-                setattr(parser, row.name, action)
-                parser.NXAction.register(action)
+        register_with(getattr(framework, version))
+
+
+def register_with(parser: Any) -> None:
+    """Add the actions to one parser module."""
+    for row in ACTIONS:
+        if not hasattr(parser, row.name):
+            action = _make(parser, row)
+            setattr(parser, row.name, action)
+            parser.NXAction.register(action)
 
 
 def _make(parser: Any, row: ActionRow) -> Any:

@@ -55,7 +55,7 @@ def encode_match(match: Match) -> bytes:
 
 
 def _fields(match: Match) -> list[bytes]:
-    """Return the TLVs in the order that prerequisites ask for."""
+    """Return the TLVs, by field number: that is also the order that prerequisites ask for."""
     fields: list[bytes] = []
     if match.in_port is not None:
         fields += IN_PORT, match.in_port.to_bytes(4)
@@ -74,14 +74,19 @@ def _fields(match: Match) -> list[bytes]:
         raise LocalError(f"a match on TCP fields cannot ask for IP protocol {proto}")
     if proto is not None:
         fields += IP_PROTO, proto.to_bytes(1)
-    if match.ip_src is not None:
-        fields.append(encode_address(match.ip_src, IPV4_SRC, IPV6_SRC))
-    if match.ip_dst is not None:
-        fields.append(encode_address(match.ip_dst, IPV4_DST, IPV6_DST))
+    addresses = b"".join(
+        encode_address(address, *headers)
+        for address, headers in ((match.ip_src, (IPV4_SRC, IPV6_SRC)), (match.ip_dst, (IPV4_DST, IPV6_DST)))
+        if address is not None
+    )
+    if ether_type == ETHERTYPE_IPV4:
+        fields.append(addresses)
     if match.tcp_src is not None:
         fields += TCP_SRC, match.tcp_src.to_bytes(2)
     if match.tcp_dst is not None:
         fields += TCP_DST, match.tcp_dst.to_bytes(2)
+    if ether_type == ETHERTYPE_IPV6:
+        fields.append(addresses)
     if match.tcp_flags is not None:
         value, mask = match.tcp_flags
         fields += NX_TCP_FLAGS, (value & mask).to_bytes(2), mask.to_bytes(2)
