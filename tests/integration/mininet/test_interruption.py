@@ -69,7 +69,7 @@ def finish(demo, number, tmp_path):
     return printed
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize("stage", STAGES)
 def test_interrupted_at_every_stage(tmp_path, stage, number):
     demo = start(tmp_path)
