@@ -101,7 +101,8 @@ class Daemon:
             self.peer.close(connection, now)
         self.loop.flush()
         deadline = now + 1.0
-        while time.monotonic() < deadline and any(c.established and not c.ended for c in self.peer.connections.values()):
+        connections = self.peer.connections
+        while time.monotonic() < deadline and any(c.established and not c.ended for c in connections.values()):
             self.loop.run_once(0.1)
 
     def _connect_due(self) -> None:

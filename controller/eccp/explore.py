@@ -130,7 +130,7 @@ def _canonical(world: World, bounds: Bounds) -> World:
     return world._replace(flows=(flows[0], flows[1]), channels=(tuple(channels[0]), tuple(channels[1])))
 
 
-def _name_nonces(packets: list[Packet], own: dict[int, int], other: dict[int, int]) -> tuple[Packet, ...] | list[Packet]:
+def _name_nonces(packets: list[Packet], own: dict[int, int], other: dict[int, int]) -> list[Packet]:
     packets.sort()
     for index, packet in enumerate(packets):
         if packet.nonce:

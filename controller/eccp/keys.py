@@ -15,15 +15,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controller.eccp.errors import RefusedError
 
+Buffer = bytes | memoryview
+
 LAST_NUMBER = 2**64 - 1
 
 
 class Cipher(Protocol):
     """What a flow needs of its AEAD; tests and the explorer may inject another."""
 
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
+    def encrypt(self, nonce: Buffer, data: Buffer, associated_data: Buffer | None) -> bytes: ...
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
+    def decrypt(self, nonce: Buffer, data: Buffer, associated_data: Buffer | None) -> bytes: ...
 
 
 def derive_key(secret: bytes, label: bytes, flow: int) -> bytes:

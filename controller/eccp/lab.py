@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +69,7 @@ class Lab:
         self._namespaces.append(full)
         self.ip(name, "link", "set", "lo", "up")
         self.sysctl(name, "net.ipv4.ip_forward", "1")
+        self.sysctl(name, "net.ipv4.conf.all.promote_secondaries", "1")  # as distributions set it
         return full
 
     def full(self, name: str) -> str:
@@ -153,10 +155,13 @@ class Lab:
         """Wait until every daemon has an established connection."""
         for daemon in daemons:
             wait_for(
-                lambda d=daemon: any(c["established"] for c in self.ask(d, "status")["connections"]),
+                partial(self._is_connected, daemon),
                 seconds,
                 f"{daemon} is not connected",
             )
+
+    def _is_connected(self, daemon: str) -> bool:
+        return any(connection["established"] for connection in self.ask(daemon, "status")["connections"])
 
     def close(self) -> None:
         """End the processes, then remove namespaces (and with them links) and files."""

@@ -341,6 +341,22 @@ def _received_flow_syn_ack(
     _received(peer, entry, header, version, message, source, own, now, relayed)
 
 
+def _received_forward(
+    peer: Peer, entry: FlowEntry, header: Header, version: int, message: wire.Message, source: Address, own: Address,
+    now: float, relayed: bool,
+) -> None:  # fmt: skip
+    assert isinstance(message, wire.Forward)
+    peer_relay.receive_forward(peer, entry, message, source)
+
+
+def _received_relay(
+    peer: Peer, entry: FlowEntry, header: Header, version: int, message: wire.Message, source: Address, own: Address,
+    now: float, relayed: bool,
+) -> None:  # fmt: skip
+    assert isinstance(message, wire.Relay)
+    peer_relay.receive_relay(peer, entry, message, now)
+
+
 _Route = Callable[["Peer", FlowEntry, Header, int, wire.Message, Address, Address, float, bool], None]
 ACTIONS: dict[Kind, tuple[Action, Message]] = {
     Kind.SYN: (Action.RECV_SYN, Message.SYN),
@@ -367,6 +383,6 @@ _ROUTES: dict[Kind, _Route] = {
     Kind.FLOW_SYN_ACK: _received_flow_syn_ack,
     Kind.FIN: _received_fin,
     Kind.FIN_ACK: _received,
-    Kind.FORWARD: lambda *arguments: peer_relay.receive_forward(*arguments),
-    Kind.RELAY: lambda *arguments: peer_relay.receive_relay(*arguments),
+    Kind.FORWARD: _received_forward,
+    Kind.RELAY: _received_relay,
 }

@@ -8,13 +8,17 @@ Data in clear (`Kind.DATA_PLAIN`) is never a step of the flow machine and marks 
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
 
 from controller.eccp import peer_control, peer_timers
 from controller.eccp.connection import Connection, FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
-from controller.eccp.keys import Cipher, unseal
+from controller.eccp.keys import Cipher
 from controller.eccp.names import Action, FlowState, Message
 from controller.eccp.outputs import Buffer, Datagram, Delivery
 from controller.eccp.ring import SentFrame
@@ -31,6 +35,7 @@ INDEX_ONE = 0x80
 MAX_GSO_BYTES = 65000  # one UDP send: IP's length field leaves 65,507
 MAX_GSO_SEGMENTS = 64
 OWN_RESEND_BYTES = 256 << 10
+_NONCE_HEAD = b"\0\0\0\0"
 
 
 # ---- out ------------------------------------------------------------------------------------------------------------
@@ -184,81 +189,107 @@ def receive_run(
     A refused slice is counted and skipped; the ones before and after it are delivered.
     """
     size = len(view)
-    kind, aux, flow_id, number = header
-    unpack = HEADER.unpack_from
-    end = at + step
-    following = 1
+    aux = header.aux
     count = aux & COUNT_MASK
     index = (aux & ~RESENT) >> 7
-    while end < size and index + following < count and end + HEADER_SIZE <= size:
-        if unpack(view, end) != (MAGIC, kind, aux + following * INDEX_ONE, flow_id, number + following):
-            break
-        following += 1
-        end += step
-    end = min(end, size)
+    length = _run_length(header, view, at, step, min(count - index, -(-(size - at) // step)))
+    end = min(at + length * step, size)
     try:
-        entry = peer.flow(flow_id)
-        if not count or index + following > count:
+        entry = peer.flow(header.flow)
+        if not count or index + length > count or end - (at + (length - 1) * step) < HEADER_SIZE + WIRE.size:
             raise RefusedError("slice-head", f"slice {index} of {count}")
         if entry.cipher_in is None or not entry.is_open:
             raise RefusedError("no-keys", "data before the handshake")
-        slices = [view[p : min(p + step, size)] for p in range(at, end, step)]
-        _OPENERS[kind](peer, entry, header, slices, source, own, now)
+        _OPENERS[header.kind](peer, entry, header, view[at:end], step, length, source, own, now)
     except RefusedError as error:
-        peer.refused[error.reason] += following
+        peer.refused[error.reason] += length
     return end
 
 
+@lru_cache(maxsize=512)
+def _headers(step: int, count: int) -> struct.Struct:
+    """Unpacks the headers of ``count`` datagrams that lie ``step`` bytes apart, the last one's body left out."""
+    return struct.Struct("!" + f"BBHQQ{step - HEADER_SIZE}x" * (count - 1) + "BBHQQ")
+
+
+def _run_length(header: Header, view: memoryview, at: int, step: int, most: int) -> int:
+    """How many datagrams from ``at`` on are consecutive slices of one frame; at least 1."""
+    if most <= 1 or step <= HEADER_SIZE:
+        return 1
+    if at + (most - 1) * step + HEADER_SIZE > len(view):
+        most -= 1
+    fields = _headers(step, most).unpack_from(view, at)
+    kind, aux, flow, number = header
+    if (
+        fields[4::5] == tuple(range(number, number + most))
+        and fields[2::5] == tuple(range(aux, aux + most * INDEX_ONE, INDEX_ONE))
+        and fields[3::5] == (flow,) * most
+        and fields[1::5] == (kind,) * most
+        and fields[0::5] == (MAGIC,) * most
+    ):
+        return most
+    for following in range(1, most):
+        wanted = (MAGIC, kind, aux + following * INDEX_ONE, flow, number + following)
+        if fields[5 * following : 5 * following + 5] != wanted:
+            return following
+    return most
+
+
 def _open_plain(
-    peer: Peer, entry: FlowEntry, header: Header, slices: list[memoryview], source: Address, own: Address, now: float
-) -> None:
+    peer: Peer, entry: FlowEntry, header: Header, run: memoryview, step: int, length: int, source: Address,
+    own: Address, now: float,
+) -> None:  # fmt: skip
     if entry.connection.sealed_data:
         raise RefusedError("unsealed", "this connection's data is sealed")
     if header.aux & RESENT:
         raise RefusedError("slice-head", "data sent again is never in clear")
-    bodies: list[Buffer] = [piece[HEADER_SIZE + 8 :] for piece in slices]
-    _deliver(peer, entry, header, 0, bodies)
+    _deliver(peer, entry, header, 0, run, HEADER_SIZE + 8, step, length)
 
 
 def _open_sealed(
-    peer: Peer, entry: FlowEntry, header: Header, slices: list[memoryview], source: Address, own: Address, now: float
-) -> None:
-    number = header.number
-    count = len(slices)
-    extra = 16 if header.aux & RESENT else 8
+    peer: Peer, entry: FlowEntry, header: Header, run: memoryview, step: int, length: int, source: Address,
+    own: Address, now: float,
+) -> None:  # fmt: skip
     window = entry.window
     assert entry.cipher_in is not None
-    if window.is_fresh_run(number, count):
-        bodies = _unseal_run(entry.cipher_in, header, slices)
-        opened = [body for body in bodies if body is not None]
-        if len(opened) == count:
-            _accept_run(peer, entry, header, opened, 0, extra, source, own, now, sum(map(len, slices)))
+    unseal_run = _unseal_run if header.kind is Kind.DATA else _check_run
+    if window.is_fresh_run(header.number, length):
+        try:
+            bodies = unseal_run(entry.cipher_in, run, step)
+        except (InvalidTag, ValueError):
+            pass
+        else:
+            _accept_run(peer, entry, header, bodies, 0, source, own, now, len(run))
             return
-    for offset, piece in enumerate(slices):  # something is wrong with the run: judge slice by slice
-        if not window.is_fresh(number + offset):
+    for offset in range(length):  # something is wrong with the run: judge slice by slice
+        piece = run[offset * step : (offset + 1) * step]
+        if not window.is_fresh(header.number + offset):
             peer.refused["replayed"] += 1
             continue
-        body = _unseal_run(entry.cipher_in, header, [piece], offset)[0]
-        if body is None:
+        try:
+            bodies = unseal_run(entry.cipher_in, piece, step)
+        except (InvalidTag, ValueError):
             peer.refused["forged"] += 1
             continue
-        _accept_run(peer, entry, header, [body], offset, extra, source, own, now, len(piece))
+        _accept_run(peer, entry, header, bodies, offset, source, own, now, len(piece))
 
 
-def _unseal_run(
-    cipher: Cipher, header: Header, slices: list[memoryview], offset: int = 0
-) -> list[Buffer | None]:
-    bodies: list[Buffer | None] = []
-    for at, piece in enumerate(slices, offset):
-        try:
-            if header.kind is Kind.DATA:
-                clear = piece[:HEADER_SIZE]
-                bodies.append(unseal(cipher, header.number + at, piece[HEADER_SIZE:], clear))  # type: ignore[arg-type]
-            else:
-                unseal(cipher, header.number + at, bytes(piece[-TAG_SIZE:]), bytes(piece[:-TAG_SIZE]))
-                bodies.append(piece[HEADER_SIZE:-TAG_SIZE])
-        except RefusedError:
-            bodies.append(None)
+def _unseal_run(cipher: Cipher, run: memoryview, step: int) -> list[Buffer]:
+    """Open slices that lie ``step`` bytes apart.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
+    decrypt = cipher.decrypt
+    return [
+        decrypt(_NONCE_HEAD + run[at + 12 : at + 20], run[at + HEADER_SIZE : at + step], run[at : at + HEADER_SIZE])
+        for at in range(0, len(run), step)
+    ]
+
+
+def _check_run(cipher: Cipher, run: memoryview, step: int) -> list[Buffer]:
+    """Check the MACs of clear slices.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
+    bodies: list[Buffer] = []
+    for at in range(0, len(run), step):
+        piece = run[at : at + step]
+        cipher.decrypt(_NONCE_HEAD + piece[12:20], piece[-TAG_SIZE:], piece[:-TAG_SIZE])
+        bodies.append(piece[HEADER_SIZE:-TAG_SIZE])
     return bodies
 
 
@@ -268,7 +299,6 @@ def _accept_run(
     header: Header,
     bodies: list[Buffer],
     offset: int,
-    extra: int,
     source: Address,
     own: Address,
     now: float,
@@ -277,7 +307,7 @@ def _accept_run(
     """Authentic slices: note them, let them speak for their source, deliver what was not delivered before."""
     first = bodies[0]
     number = header.number + offset
-    if len(first) < extra:
+    if min(map(len, bodies)) < (16 if header.aux & RESENT else 8):
         raise RefusedError("slice-short")
     version = int.from_bytes(first[:8], "big")
     entry.window.mark(number, len(bodies))
@@ -302,30 +332,49 @@ def _accept_run(
             was = int.from_bytes(body[8:16], "big")
             if was < number and entry.window.is_fresh(was):
                 entry.window.mark(was)
-                _deliver(peer, entry, header, offset + at, [body[16:]])
+                _deliver_bodies(peer, entry, header, offset + at, [body], 16)
             else:
                 peer.refused["delivered-before"] += 1
         return
-    _deliver(peer, entry, header, offset, [memoryview(body)[8:] for body in bodies])
+    _deliver_bodies(peer, entry, header, offset, bodies, 8)
 
 
-def _deliver(peer: Peer, entry: FlowEntry, header: Header, offset: int, bodies: list[Buffer]) -> None:
-    """Hand a run of slices of one frame to the tunnel."""
-    first = bodies[0]
-    head_size = parse_head(first)
-    head = first[:head_size]
+def _deliver_bodies(
+    peer: Peer, entry: FlowEntry, header: Header, offset: int, bodies: list[Buffer], skip: int
+) -> None:
+    """Hand a run of opened slices of one frame to the tunnel; ``skip`` bytes stand before the head."""
+    head_size = parse_head(memoryview(bodies[0])[skip:])
+    start = skip + head_size
+    pieces: list[Buffer] = [memoryview(body)[start:] for body in bodies]
+    _hand_over(peer, entry, header, offset, memoryview(bodies[0])[skip:start], pieces)
+
+
+def _deliver(
+    peer: Peer, entry: FlowEntry, header: Header, offset: int, run: memoryview, skip: int, step: int, length: int
+) -> None:
+    """Hand a run of clear slices that lie ``step`` bytes apart to the tunnel."""
+    head_size = parse_head(run[skip:step])
+    start = skip + head_size
+    pieces: list[Buffer] = [run[at + start : at + step] for at in range(0, length * step, step)]
+    _hand_over(peer, entry, header, offset, run[skip:start], pieces)
+
+
+def _hand_over(
+    peer: Peer, entry: FlowEntry, header: Header, offset: int, head: memoryview, pieces: list[Buffer]
+) -> None:
+    """Check a run's shape and where it says it comes from; then it is an inner packet for the tunnel."""
     index = ((header.aux & ~RESENT) >> 7) + offset
     count = header.aux & COUNT_MASK
-    if head_size == WIRE.size and len(bodies) > 1:
-        raise RefusedError("slice-head", "slices of a packet that is not segmented")
-    pieces: list[Buffer] = [body[head_size:] for body in bodies]
-    if head_size > WIRE.size:
+    if len(head) == WIRE.size:
+        if len(pieces) > 1:
+            raise RefusedError("slice-head", "slices of a packet that is not segmented")
+    else:
         gso_size = int.from_bytes(head[4:6], "big")
         full = pieces if index + len(pieces) < count else pieces[:-1]
-        if any(len(piece) != gso_size for piece in full) or not 0 < len(pieces[-1]) <= gso_size:
+        if set(map(len, full)) - {gso_size} or not 0 < len(pieces[-1]) <= gso_size:
             raise RefusedError("slice-size", "a slice is not one inner segment")
     allowed = entry.connection.allowed_inner
-    if allowed is not None and inner_source(pieces[0] if head_size == WIRE.size else head[WIRE.size :]) not in allowed:
+    if allowed is not None and inner_source(pieces[0] if len(head) == WIRE.size else head[WIRE.size :]) not in allowed:
         raise RefusedError("inner-source", "the peer may not send from this inner address")
     peer.deliver(Delivery(entry.connection.number, join(head, index, pieces, count)))
 

@@ -19,7 +19,7 @@ from controller.eccp.keys import Cipher, Secrets, syn_ack_cipher
 from controller.eccp.names import Action, Message
 from controller.eccp.outputs import ConnectionEstablished, Datagram, FlowOpened
 from controller.wire import eccp as wire
-from controller.wire.eccp import HEADER_SIZE, Address, Header, Hello, Kind
+from controller.wire.eccp import Address, Header, Hello, Kind
 
 if TYPE_CHECKING:
     from controller.eccp.peer import Peer

@@ -14,7 +14,7 @@ from controller.eccp.connection import Connection, FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.outputs import Datagram
 from controller.wire import eccp as wire
-from controller.wire.eccp import Address, Header, Kind
+from controller.wire.eccp import Address, Kind
 
 if TYPE_CHECKING:
     from controller.eccp.peer import Peer
@@ -27,12 +27,8 @@ def forward(peer: Peer, entry: FlowEntry, datagram: bytes) -> bool:
     return _send(peer, peer.rendezvous, Kind.FORWARD, wire.Forward(entry.connection.identity, datagram))
 
 
-def receive_forward(
-    peer: Peer, entry: FlowEntry, header: Header, version: int, message: wire.Message, source: Address, own: Address,
-    now: float, relayed: bool,
-) -> None:  # fmt: skip
+def receive_forward(peer: Peer, entry: FlowEntry, message: wire.Forward, source: Address) -> None:
     """At the rendezvous: pass the RSYN on, with the address that the asker was seen at."""
-    assert isinstance(message, wire.Forward)
     if not peer.settings.is_rendezvous:
         raise RefusedError("relay-unwanted", "this host is no rendezvous")
     if wire.decode_header(message.datagram).kind is not Kind.RSYN:
@@ -43,12 +39,8 @@ def receive_forward(
     _send(peer, target, Kind.RELAY, wire.Relay(source, message.datagram))
 
 
-def receive_relay(
-    peer: Peer, entry: FlowEntry, header: Header, version: int, message: wire.Message, source: Address, own: Address,
-    now: float, relayed: bool,
-) -> None:  # fmt: skip
+def receive_relay(peer: Peer, entry: FlowEntry, message: wire.Relay, now: float) -> None:
     """At a host: handle the RSYN inside as if it had come from the address that the rendezvous saw."""
-    assert isinstance(message, wire.Relay)
     if entry.connection is not peer.rendezvous:
         raise RefusedError("relay-unwanted", "relayed by a host that is not our rendezvous")
     view = memoryview(message.datagram)

@@ -72,7 +72,11 @@ class Network:
         self._order = 0
 
     def add(
-        self, name: str, settings: PeerSettings, places: Iterable[Address], trace: Callable[[TraceRow], None] | None = None
+        self,
+        name: str,
+        settings: PeerSettings,
+        places: Iterable[Address],
+        trace: Callable[[TraceRow], None] | None = None,
     ) -> Host:
         """A new host at these places."""
         host = Host(name, Peer(settings, trace), set(places))

@@ -19,7 +19,11 @@ class TraceWriter:
     """Writes one trace file; every call of `step` is a line."""
 
     def __init__(
-        self, out: TextIO, hosts: tuple[str, str], listed: dict[str, list[str]] | None = None, rendezvous: str | None = None
+        self,
+        out: TextIO,
+        hosts: tuple[str, str],
+        listed: dict[str, list[str]] | None = None,
+        rendezvous: str | None = None,
     ) -> None:
         """Write the head line: host names, the addresses each has listed, and the rendezvous."""
         self._out = out

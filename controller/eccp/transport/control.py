@@ -25,7 +25,7 @@ class ControlServer:
     """Accepts requests; each connection carries one request and gets one reply."""
 
     def __init__(self, path: Path, handle: Callable[[Reply], Reply]) -> None:
-        """Listen at ``path``, replacing the socket of a daemon that died.  Raises `ConfigError` if one is alive."""
+        """Listen at ``path``, in place of a daemon that died.  Raises `ConfigError` if one is alive."""
         if path.exists() and is_alive(path):
             raise ConfigError(f"a daemon already answers at {path}; `baton eccp down` ends it, or choose another --name")
         path.unlink(missing_ok=True)

@@ -8,11 +8,11 @@ import os
 import random
 
 import pytest
+from unit.eccp.cases import A1, A2, B1, R, established, frame, move
+from unit.eccp.test_slices import tcp_frame
 
 from controller.eccp.simulation import Host, Link, Network, make_settings
 from controller.wire.eccp import HEADER_SIZE, PADDED_SIZE, Address, Kind, decode_header
-from unit.eccp.cases import A1, A2, B1, R, established, frame, move
-from unit.eccp.test_slices import tcp_frame
 
 VALUES = int(os.environ.get("BATON_FUZZ", "3"))
 

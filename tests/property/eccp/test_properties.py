@@ -3,6 +3,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.eccp.cases import established, frame, move, only_flow
+from unit.eccp.test_slices import check_headers, software_segments, tcp_frame
 
 from controller.eccp.names import FlowState
 from controller.eccp.replay import WINDOW, ReplayWindow
@@ -10,8 +12,6 @@ from controller.eccp.simulation import Link
 from controller.eccp.slices import cut, join
 from controller.wire import eccp as wire
 from controller.wire.eccp import Address
-from unit.eccp.cases import established, frame, move, only_flow
-from unit.eccp.test_slices import check_headers, software_segments, tcp_frame
 
 u64 = st.integers(1, 2**64 - 1)
 hosts = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)

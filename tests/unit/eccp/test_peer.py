@@ -2,6 +2,7 @@
 """Two peers on a simulated network: opening, moving, flows, time, closing."""
 
 import pytest
+from unit.eccp.cases import A1, A2, A3, B1, B2, R, established, frame, has, move, only_flow
 
 from controller.eccp.connection import Connection
 from controller.eccp.errors import LocalError
@@ -16,7 +17,7 @@ from controller.eccp.outputs import (
 )
 from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire.eccp import Address, decode_header
-from unit.eccp.cases import A1, A2, A3, B1, B2, R, established, frame, has, move, only_flow
+
 
 def test_opening_takes_one_round_trip_and_a_half() -> None:
     network, a, b, connection = established(link=Link(delay=0.01))

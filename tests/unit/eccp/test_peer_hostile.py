@@ -4,6 +4,7 @@
 import random
 
 import pytest
+from unit.eccp.cases import A1, A2, A3, B1, established, frame, move, only_flow
 
 from controller.eccp.errors import ConfigError
 from controller.eccp.names import FlowState, PeerState
@@ -11,7 +12,6 @@ from controller.eccp.outputs import ConnectionEstablished
 from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire import eccp as wire
 from controller.wire.eccp import Address, Kind
-from unit.eccp.cases import A1, A2, A3, B1, established, frame, move, only_flow
 
 EVIL = Address("203.0.113.66", 6666)
 
