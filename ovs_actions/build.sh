@@ -12,7 +12,7 @@
 #   --force            build again although nothing changed
 #
 # Environment: OVS_TARBALL (another source tarball), OVS_CFLAGS (default "-O2 -g"), JOBS (default: all processors),
-# OVS_TESTS (keywords or numbers instead of the selection of --tests).
+# OVS_TESTS (numbers or "-k KEYWORD" instead of the selection of --tests).
 #
 # A stamp in the prefix holds the hash of the tarball, the series, the patches and the flags: a second call ends at once.
 # Exit status: 0 built (or nothing to do), 1 something failed and the last lines say what to do, 2 wrong usage.
@@ -80,10 +80,10 @@ while read -r name _; do
     [ -r "$here/$name" ] || fail "series names $name, which is not there" "restore the file or take the line out of $here/series"
     patches+=("$name")
 done < "$here/series"
+configuration=$({ sha256sum < "$tarball"; printf '%s\n' "$cflags" "$prefix"; } | sha256sum | cut -d' ' -f1)
 wanted=$(
     {
-        sha256sum < "$tarball"
-        printf '%s\n' "$cflags" "$prefix" "${patches[@]}"
+        printf '%s\n' "$configuration" "${patches[@]}"
         for name in "${patches[@]}"; do sha256sum < "$here/$name"; done
     } | sha256sum | cut -d' ' -f1
 )
@@ -101,6 +101,8 @@ need() {  # need COMMAND PACKAGE
 need quilt quilt
 need make make
 need gcc gcc
+need automake automake  # the series adds source files
+need autoconf autoconf  # and tests
 need flock util-linux
 python=/usr/bin/python3
 [ -x $python ] || python=$(command -v python3) || fail "python3 is not installed" "apt-get install --no-install-recommends python3"
@@ -121,16 +123,48 @@ step() {  # step TEXT MEND COMMAND...
     say "$text: done ($((SECONDS - begin)) s)"
 }
 
-unpack() { rm -rf "$source" "$work/unpack" && mkdir "$work/unpack" && tar -C "$work/unpack" -xf "$tarball" && mv "$work"/unpack/* "$source"; }
+unpack() { rm -rf "$work/unpack" && mkdir "$work/unpack" && tar -C "$work/unpack" -xf "$tarball" && mv "$work"/unpack/* "$work/unpack/new"; }
 apply_series() {
+    [ ${#patches[@]} -eq 0 ] && return 0
     # The tarball has a debian/patches of its own: quilt is shown only our series.
-    cd "$source" && [ ${#patches[@]} -eq 0 ] && return 0
+    cd "$work/unpack/new" || return
     QUILT_PATCHES=$here QUILT_SERIES=$here/series QUILTRC=/dev/null QUILT_PC=.pc quilt push -a
 }
+# Brings the build tree to what was unpacked and patched.  A tree that was configured alike is kept and only the files that
+# changed since are replaced, so that only these are compiled again.  The files are compared with what was put there the
+# last time, not with what is there, which automake may have made anew.
+update_tree() {
+    if [ "$(cat "$work/configured" 2>/dev/null)" != "$configuration" ] || [ ! -e "$work/manifest.json" ]; then
+        rm -rf "$source" "$work/configured"
+    fi
+    "$python" - "$work/unpack/new" "$source" "$work/manifest.json" <<'PYTHON'
+import hashlib, json, pathlib, shutil, sys
+new, tree, manifest = (pathlib.Path(argument) for argument in sys.argv[1:])
+now = {str(path.relative_to(new)): hashlib.sha256(path.read_bytes()).hexdigest()
+       for path in new.rglob("*") if path.is_file() and ".pc" not in path.parts}
+if not tree.exists():
+    manifest.unlink(missing_ok=True)
+    shutil.rmtree(new / ".pc", ignore_errors=True)
+    new.rename(tree)
+    print(f"all {len(now)} files")
+else:
+    before = json.loads(manifest.read_text()) if manifest.exists() else {}
+    for name in sorted(before.keys() - now.keys()):
+        (tree / name).unlink(missing_ok=True)
+        print("removed", name)
+    for name in sorted(name for name in now if before.get(name) != now[name]):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(new / name, tree / name)
+        print("changed", name)
+manifest.write_text(json.dumps(now))
+PYTHON
+}
 configure() {
+    [ -e "$work/configured" ] && [ -e "$source/Makefile" ] && return 0
     cd "$source" && ./configure --prefix="$prefix" --sysconfdir="$prefix/etc" --localstatedir="$prefix/var" \
         --with-rundir="$prefix/var/run/openvswitch" --with-logdir="$prefix/var/log/openvswitch" \
-        --with-dbdir="$prefix/etc/openvswitch" PYTHON3="$python" CFLAGS="$cflags"
+        --with-dbdir="$prefix/etc/openvswitch" PYTHON3="$python" CFLAGS="$cflags" &&
+        printf '%s\n' "$configuration" > "$work/configured"
 }
 compile() { make -C "$source" -j"$jobs"; }
 # Installed beside and moved in file by file, so that a switch that runs from this prefix keeps its binaries.
@@ -143,9 +177,11 @@ install_private() {
 
 build() {
     : > "$log"
+    [ "$force" = no ] || rm -f "$work/configured"
     say "building into $prefix (${#patches[@]} patches, $jobs jobs), log $log"
     step "unpack $(basename "$tarball")" "free disk space, or reinstall the package openvswitch-source" unpack
     step "apply the series" "the patches do not fit this version of Open vSwitch: see 'Another version' in ovs_actions/README.md" apply_series
+    step "update the build tree" "remove $work and try again" update_tree
     step "configure" "install what is missing: apt-get install --no-install-recommends build-essential libssl-dev" configure
     step "compile" "read the first error in the log" compile
     step "install" "check that $prefix may be written" install_private
@@ -154,10 +190,11 @@ build() {
     say "installed: $("$prefix/sbin/ovs-vswitchd" --version | head -n 1)"
 }
 
-# Names of the test groups in upstream's suite (and ours) that cover what the series touches.
-selection() {
-    sed -n '/^# tests:/s/^# tests: *//p' "$here/series"
-}
+# Our test groups and those of upstream that cover what the series touches.
+selection=
+for keyword in tcp_edit ofp-actions parsing datapath ofproto-dpif ofproto dpif-netdev bundle ptap nsh mpls dpctl learning; do
+    selection+=" -k $keyword"
+done
 test_suite() {
     local flags=$1
     [ -x "$source/vswitchd/ovs-vswitchd" ] || fail "no build tree in $source" "run build.sh --force first"
@@ -169,7 +206,7 @@ if [ "$run_tests" != no ]; then
     [ -x "$source/vswitchd/ovs-vswitchd" ] || build
     case $run_tests in
         all) flags=;;
-        *) flags=${OVS_TESTS:-$(selection)};;
+        *) flags=${OVS_TESTS:-$selection};;
     esac
     say "running the test-suite (${flags:-all})"
     step "tests" "see $source/tests/testsuite.log and the directories in $source/tests/testsuite.dir" test_suite "$flags"
