@@ -27,7 +27,7 @@ TELL: dict[str, tuple[str, Callable[[Record], str]]] = {
     "VerdictReached": ("controller", lambda r: f"verdict: {r['verdict']}{_to(r)}, because of {r['cause']}"),
     "MigrationStarted": ("controller", lambda r: f"handshake with the target {r['target']} begins"),
     "TargetEstablished": ("controller", lambda r: f"{r['target']} is established: it has answered the exact probe"),
-    "MigrationCompleted": ("controller", lambda r: f"cutover from {r['origin']} to {r['target']}"),
+    "MigrationCompleted": ("controller", lambda r: f"cutover from {r['origin']} to {r['target']}: {_deltas(r)}"),
     "MigrationFailed": ("controller", lambda r: f"migration given up: {r['reason']} {r['detail']}"),
     "MigrationRolledBack": ("controller", lambda r: f"migration undone: {r['reason']}"),
     "ConnectionClosed": ("controller", lambda r: f"connection over ({r['reason']}), its state is freed"),

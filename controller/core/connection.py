@@ -42,6 +42,10 @@ class Phase(Enum):
     """A SYN went to the target."""
     PROBING = "probing"
     """The target's handshake is finished; it has to prove that it is established."""
+    BRAKING = "braking"
+    """Both ends are shown zero windows; what is in flight drains through the fast path."""
+    MEASURING = "measuring"
+    """Both ends are asked for their exact numbers; what they say reaches the controller alone."""
     COMMITTING = "committing"
     """The final flows are on their way into the switch."""
 
@@ -86,6 +90,15 @@ class Attempt:
     token: int = 0
     banner: int = 0
     """Bytes that the target said unasked and that were discarded."""
+    window: int = 0
+    """The target's window field (in its own scale) as last heard."""
+    frozen_at: float = 0.0
+    heard_client: bool = False
+    heard_server: bool = False
+    """Whether each end has spoken since the measurement began."""
+    client_cut: int = 0
+    server_cut: int = 0
+    """The cut, in the client's view, once it is chosen."""
 
 
 @dataclass(slots=True)
@@ -101,6 +114,8 @@ class Side:
     timestamps: Timestamps | None = None
     finished: bool = False
     heard: bool = False
+    exact_at: float = -1e9
+    """When this side last told its numbers in answer to a question."""
 
     def hear(self, segment: Segment) -> None:
         """Take over what a segment of this side says, ignoring older news; the first one begins with its SYN."""
@@ -134,6 +149,7 @@ class Connection:
     version: int = 0
     client: Side = field(default_factory=Side)
     origin: Side = field(default_factory=Side)
+    """The server that serves now, in the client's view of its numbers."""
     agreement: Agreement | None = None
     held: dict[int, tuple[int, bytes | Segment]] = field(default_factory=dict)
     """Client segments kept back, by sequence number: (sequence space, packet)."""
@@ -141,6 +157,8 @@ class Connection:
     pending: tuple[str, str | None, str] | None = None
     """Verdict, target and cause that came before the data they speak of."""
     attempt: Attempt | None = None
+    wish: Server | None = None
+    """Where to go next, once the migration under way is through."""
 
     @property
     def service_mac(self) -> str:

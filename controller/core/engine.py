@@ -11,7 +11,7 @@ from typing import Any
 
 from controller.core import life, migration, pipeline
 from controller.core.commands import Command, ResolveHost
-from controller.core.connection import Connection
+from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
 from controller.core.events import (
     AlertRaised,
@@ -19,11 +19,12 @@ from controller.core.events import (
     CommandRefused,
     FlowRemoved,
     HostLocated,
+    MigrationFailed,
+    MigrationRequested,
     SegmentReceived,
     SwitchConnected,
     SwitchLost,
     TimerExpired,
-    Verdict,
 )
 from controller.core.policy import Policy
 from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey
@@ -46,6 +47,7 @@ class Engine:
             SwitchConnected: self._connected,
             SwitchLost: self._lost,
             AlertRaised: self._alert,
+            MigrationRequested: self._requested,
         }
 
     def handle(self, event: object, now: float) -> list[Command]:
@@ -91,12 +93,18 @@ class Engine:
                 life.handle(self.world, connection, life.Input.FIN, event)
         elif not flags & (RST | SYN):
             # A RST was copied by the watching table already; what is punted besides is the same packet.
+            if connection.state is State.SERVED and connection.attempt is not None:
+                migration.handle(self.world, connection, migration.Input.FROM_CLIENT, event)
+                return
             what = life.Input.CLIENT_DATA if event.segment.length else life.Input.CLIENT_ACK
             life.handle(self.world, connection, what, event)
 
     def _from_origin(self, connection: Connection, event: SegmentReceived) -> None:
         path = connection.path
         if path.server is not connection.service.origin or event.port != path.port:
+            return
+        if self._is_measured(connection, event):
+            migration.handle(self.world, connection, migration.Input.FROM_SERVER, event)
             return
         flags = event.segment.flags
         if flags & RST:
@@ -108,6 +116,13 @@ class Engine:
         else:
             what = life.Input.ORIGIN_SEGMENT
         life.handle(self.world, connection, what, event)
+
+    @staticmethod
+    def _is_measured(connection: Connection, event: SegmentReceived) -> bool:
+        """Return whether a packet of the serving server was handed over because its connection is being moved."""
+        cookie = decode_cookie(event.cookie)
+        copied = cookie is not None and cookie.kind is Kind.COPY
+        return connection.state is State.SERVED and connection.attempt is not None and not copied
 
     def _from_target(self, connection: Connection, event: SegmentReceived) -> None:
         attempt, segment = connection.attempt, event.segment
@@ -123,6 +138,9 @@ class Engine:
             migration.handle(self.world, connection, what, segment)
             return
         if event.port != connection.path.port:
+            return
+        if self._is_measured(connection, event):
+            migration.handle(self.world, connection, migration.Input.FROM_SERVER, event)
             return
         cookie = decode_cookie(event.cookie)
         if cookie is None or cookie.kind is not Kind.COPY:
@@ -149,8 +167,7 @@ class Engine:
         if of_life is not None:
             life.handle(self.world, connection, of_life, event)  # type: ignore[arg-type]
             return
-        what = {"deadline": migration.Input.DEADLINE, "retry": migration.Input.RETRY}[event.kind]
-        migration.handle(self.world, connection, what, event)
+        migration.handle(self.world, connection, migration.TIMERS[event.kind], event)
 
     def _answered(self, token: int) -> Connection | None:
         """Return the connection whose migration waits for this token, if it still does."""
@@ -192,6 +209,16 @@ class Engine:
             token: connection for token, connection in world.tokens.items() if connection.switch != event.switch
         }
 
+    def _requested(self, event: MigrationRequested) -> None:
+        connection, server = self.world.connections.get(event.connection), self.world.policy.servers.get(event.target)
+        if connection is None or server is None or connection.state is not State.SERVED:
+            what = "no such server" if server is None else "no such connection, or its verdict is still awaited"
+            version = 0 if connection is None else connection.version
+            facts = (self.world.now, event.connection, version, event.target)
+            self.world.publish(MigrationFailed(*facts, "request", what))
+            return
+        migration.request(self.world, connection, server)
+
     def _alert(self, event: AlertRaised) -> None:
         world = self.world
         if event.src is None or event.dst is None:
@@ -200,6 +227,6 @@ class Engine:
             ConnectionKey(event.dst, event.src)
         )
         rule = world.policy.judge(event) if connection is not None else None
-        if connection is None or rule is None or rule.verdict is Verdict.RETURN:
+        if connection is None or rule is None:
             return
         life.judge(world, connection, rule, f"sid {event.sid}")

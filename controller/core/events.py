@@ -198,13 +198,15 @@ class TargetEstablished:
     connection: ConnectionKey
     version: int
     target: str
-    client_delta: int
-    server_delta: int
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationCompleted:
-    """The cut is behind: the client's bytes go to the target, and back."""
+    """The cut is behind: the client's bytes go to the target, and back.
+
+    The cuts are positions in the client's view; the deltas (modulo 2^32) lead from there to the target's numbers.
+    ``frozen`` is for how many seconds neither end could send.
+    """
 
     time: float
     connection: ConnectionKey
@@ -213,7 +215,10 @@ class MigrationCompleted:
     target: str
     client_cut: int
     server_cut: int
+    client_delta: int
+    server_delta: int
     held_bytes: int = 0
+    frozen: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

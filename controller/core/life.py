@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 
-from controller.core import migration, pipeline, seq
+from controller.core import cut, migration, pipeline, rollback, seq, stand_in
 from controller.core.commands import PacketOut, ResolveHost
 from controller.core.connection import Connection, Path, State
 from controller.core.errors import NotMigratableError, TransitionError
@@ -25,7 +25,7 @@ from controller.core.events import (
 )
 from controller.core.options import agree, strip_syn
 from controller.core.policy import Rule, Service
-from controller.core.segment import ACK, FIN, SYN, ConnectionKey, Segment
+from controller.core.segment import FIN, SYN, ConnectionKey
 from controller.core.world import World
 
 HALF_OPEN_TIME = 20.0
@@ -139,16 +139,39 @@ def _confirm(world: World, connection: Connection, event: SegmentReceived) -> No
         _relay(world, connection, event)
         return
     connection.client.hear(replace(segment, payload=b"", flags=segment.flags & ~FIN))
+    connection.client.exact_at = connection.origin.exact_at = world.now
     world.settle(connection, State.GATED)
     world.publish(
         ConnectionOpened(
             world.now, connection.key, connection.version, connection.service.origin.name, connection.number
         )
     )
-    if segment.length:
+    if not connection.service.gated:
+        _observe(world, connection, event)
+    elif segment.length:
         handle(world, connection, Input.CLIENT_DATA, event)
+    else:
+        _relay(world, connection, event)
+
+
+def _observe(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """Let the origin serve at once; the analyser goes on seeing copies, and may ask for a migration at any time."""
+    mirror = world.mirror(connection.switch)
+    world.settle(connection, State.SERVED)
+    world.do(*pipeline.path_flows(connection, connection.path, mirror=mirror))
+    _straggle(world, connection, event)
+    if connection.pending is not None:
+        pending, connection.pending = connection.pending, None
+        move(world, connection, *pending)
+
+
+def move(world: World, connection: Connection, verdict: str, target: str | None, cause: str) -> None:
+    """Carry out a verdict on a connection that is served: only those that move it mean anything."""
+    place = connection.service.origin.name if verdict == Verdict.RETURN.value else target
+    if verdict not in (Verdict.MIGRATE.value, Verdict.RETURN.value) or place == connection.path.server.name:
         return
-    _relay(world, connection, event)
+    world.publish(VerdictReached(world.now, connection.key, connection.version, Verdict(verdict), cause, place))
+    migration.request(world, connection, world.policy.servers[str(place)])
 
 
 def _acknowledge(world: World, connection: Connection, event: SegmentReceived) -> None:
@@ -156,7 +179,7 @@ def _acknowledge(world: World, connection: Connection, event: SegmentReceived) -
     connection.client.hear(event.segment)
     _relay(world, connection, event)
     if connection.attempt is not None:
-        migration.advance(world, connection)
+        cut.advance(world, connection)
 
 
 def _hold(world: World, connection: Connection, event: SegmentReceived) -> None:
@@ -206,13 +229,13 @@ def decide(
     elif verdict == Verdict.DROP.value:
         drop(world, connection)
     else:
-        migration.serve(world, connection)
+        rollback.serve(world, connection)
 
 
 def drop(world: World, connection: Connection) -> None:
     """Cut the connection off: the origin is reset, the client hears nothing more."""
     path = connection.path
-    migration.reset_origin(world, connection)
+    stand_in.reset_server(world, connection, path, seq.add(connection.client.isn, 1))
     _remove(world, connection)
     world.do(pipeline.silence_flow(connection, path.server, path.port))
     world.publish(ConnectionClosed(world.now, connection.key, connection.version, "dropped"))
@@ -255,20 +278,8 @@ def _verify_reset(world: World, connection: Connection, event: SegmentReceived) 
         _linger(world, connection, "rst")
         return
     path = connection.path
-    question = Segment(
-        src=connection.key.client,
-        dst=connection.key.service,
-        seq=seq.add(connection.client.isn, 1),
-        ack=connection.origin.next,
-        flags=ACK,
-        window=connection.client.window,
-        eth_src=connection.syn.eth_src,
-        eth_dst=connection.service_mac,
-        vlan=connection.syn.vlan,
-        ttl=connection.syn.ttl,
-    )
-    actions = pipeline.to_server_actions(connection, path)
-    world.do(PacketOut(connection.switch, question, actions, connection.client_port))
+    question = stand_in.as_client(connection, seq.add(connection.client.isn, 1), connection.origin.next)
+    stand_in.to_server(world, connection, path, question)
 
 
 def _reset(world: World, connection: Connection, event: SegmentReceived) -> None:
@@ -277,11 +288,11 @@ def _reset(world: World, connection: Connection, event: SegmentReceived) -> None
     if segment.src == connection.key.client:
         if segment.seq not in (connection.client.next, connection.origin.acked):
             return
-        migration.reset_origin(world, connection)
+        stand_in.reset_server(world, connection, connection.path, seq.add(connection.client.isn, 1))
     elif connection.agreement is not None and segment.seq != connection.origin.next:
         # Without an agreement the handshake was refused: sequence number 0 (RFC 9293 section 3.10.7.1).
         return
-    migration.abandon(world, connection)
+    rollback.abandon(world, connection)
     _close(world, connection, "rst")
 
 
@@ -292,7 +303,7 @@ def _late(world: World, connection: Connection, event: object) -> None:
 
 def _expire(world: World, connection: Connection, event: object) -> None:
     """The flow saw nothing for the idle time."""
-    migration.abandon(world, connection)
+    rollback.abandon(world, connection)
     _close(world, connection, "idle")
 
 
@@ -324,7 +335,7 @@ def restore(world: World, connection: Connection) -> None:
     """Put the flows of a connection into its switch again; a migration that the outage interrupted is given up."""
     path = connection.path
     if connection.attempt is not None:
-        migration.fail(world, connection, "switch", "the switch was away")
+        rollback.fail(world, connection, "switch", "the switch was away")
     elif connection.state is State.SERVED:
         world.do(*pipeline.path_flows(connection, path))
     elif connection.state is State.CLOSING:
@@ -335,10 +346,14 @@ def restore(world: World, connection: Connection) -> None:
 
 def judge(world: World, connection: Connection, rule: Rule, cause: str) -> None:
     """A rule has spoken; the first verdict counts, and one that overtakes its packet is kept for it."""
+    if rule.verdict is Verdict.RETURN and connection.state is not State.SERVED:
+        return
     if connection.state in (State.OPENING, State.GATED):
         connection.pending = connection.pending or (rule.verdict.value, rule.target, cause)
     elif connection.state is State.HELD:
         decide(world, connection, rule.verdict.value, rule.target, cause)
+    elif connection.state is State.SERVED and not connection.service.gated:
+        move(world, connection, rule.verdict.value, rule.target, cause)
 
 
 def _ignore(world: World, connection: Connection, event: object) -> None:

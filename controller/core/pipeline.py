@@ -26,7 +26,7 @@ RESOLVER_MAC = "02:ba:70:00:00:01"
 """Locally administered address from which the controller asks who has an address."""
 
 P_SYN, P_CLOSE, P_SERVICE, P_ARP_REPLY, P_ARP = 300, 200, 100, 60, 50
-P_CONNECTION, P_PASS = 100, 10
+P_FROZEN, P_CONNECTION, P_PASS = 200, 100, 10
 SILENCE = 180
 """Seconds for which an abandoned side stays silenced: longer than its retransmissions of a lost RST."""
 
@@ -125,13 +125,14 @@ def _flow(
     hard_timeout: int = 0,
     notify: bool = False,
     token: int = 0,
+    priority: int = P_CONNECTION,
 ) -> FlowAdd:
     """Return a flow of one connection; by default it lives until it has been idle as long as the service allows."""
     idle = connection.service.idle_timeout if idle_timeout is None and not hard_timeout else idle_timeout or 0
     return FlowAdd(
         connection.switch,
         CONNECTIONS,
-        P_CONNECTION,
+        priority,
         match,
         actions,
         cookie=Cookie(kind, connection.version, connection.number).encode(),
@@ -166,17 +167,46 @@ def _edited(connection: Connection, path: Path, rewrite: Rewrite, port: int) -> 
 
 
 def path_flows(
-    connection: Connection, path: Path, token: int = 0, idle_timeout: int | None = None
+    connection: Connection,
+    path: Path,
+    token: int = 0,
+    idle_timeout: int | None = None,
+    mirror: tuple[Output, ...] = (),
 ) -> Iterator[FlowAdd]:
-    """Yield the two flows that carry a connection along a path, in the fast path alone.
+    """Yield the two flows that carry a connection along a path, in the fast path alone; the analyser gets ``mirror``.
 
     The way back comes first: nothing asks for it before the way there exists.
     """
     back = from_server(connection, path.server, path.port)
-    actions = to_client_actions(connection, path)
+    actions = mirror + to_client_actions(connection, path)
     yield _flow(connection, back, actions, Kind.PATH, idle_timeout=idle_timeout, token=token)
-    there, actions = from_client(connection), to_server_actions(connection, path)
+    there, actions = from_client(connection), mirror + to_server_actions(connection, path)
     yield _flow(connection, there, actions, Kind.PATH, idle_timeout=idle_timeout, notify=True, token=token)
+
+
+def brake_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
+    """Yield the flows that show both ends a window of zero, in the fast path: they drain and stop.
+
+    They go by themselves after a second, so a controller that dies now leaves no black hole.
+    """
+    stop = Rewrite(window=0)
+    back = from_server(connection, path.server, path.port)
+    actions = (*to_client_actions(connection, path)[:-1], stop, Output(connection.client_port))
+    yield _flow(connection, back, actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
+    actions = (*to_server_actions(connection, path)[:-1], stop, Output(path.port))
+    yield _flow(connection, from_client(connection), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
+
+
+def measure_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
+    """Yield the flows that hand what both ends say to the controller alone; they, too, go after a second."""
+    for match in (from_server(connection, path.server, path.port), from_client(connection)):
+        yield _flow(connection, match, _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
+
+
+def thaw(connection: Connection, path: Path) -> Iterator[FlowDelete]:
+    """Yield the commands that remove the flows of a freeze."""
+    for match in (from_server(connection, path.server, path.port), from_client(connection)):
+        yield FlowDelete(connection.switch, CONNECTIONS, match, P_FROZEN)
 
 
 def handshake_flow(connection: Connection, target: Server, port: int) -> FlowAdd:

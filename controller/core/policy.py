@@ -29,6 +29,7 @@ class Service:
     verdict_timeout: float = 0.1
     default_verdict: Verdict = Verdict.FORWARD
     handshake_timeout: float = 0.15
+    mirror_bytes: int = 1 << 20
     idle_timeout: int = 7_440
 
 

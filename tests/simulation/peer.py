@@ -92,6 +92,9 @@ class Peer:
         elif self.state == "syn-received":
             self._transmit(now, SYN | ACK, self.isn, options=self._answer(now))
             self.timer = now + 1.0
+        elif self.state == "established" and self.send_una == self.send_next and self._wants_window():
+            self._transmit(now, ACK, seq.add(self.send_una, -1))  # a window probe, as Linux makes them
+            self.timer = now + RTO
         elif self.state == "established" and self.send_una != self.send_next:
             self.retransmissions += 1
             self._send_range(now, self.send_una, min(self._mss(), seq.distance(self.send_una, self.send_next)))
@@ -177,7 +180,8 @@ class Peer:
             self._ack(now, (segment.seq, end))
             return
         if not seq.is_within(segment.seq, seq.add(self.recv_next, -1), (self.can.window << 1) + 2):
-            self.complaints.append("a segment outside the window")
+            if segment.length:
+                self.complaints.append("a segment outside the window")
             self._ack(now)
             return
         if stamps is not None and not seq.is_after(segment.seq, self.recv_next):
@@ -269,8 +273,12 @@ class Peer:
             self.sending += b"\xff"
             start, self.send_next = self.send_next, seq.add(self.send_next, 1)
             self._send_range(now, start, 1)
-        if self.timer is None and self.send_una != self.send_next:
+        if self.timer is None and (self.send_una != self.send_next or self._wants_window()):
             self.timer = now + RTO
+
+    def _wants_window(self) -> bool:
+        """Return whether data waits for the other end to open its window."""
+        return bool(self.sending) and not self.fin_sent and self.peer_window == 0
 
     def _send_range(self, now: float, start: int, size: int) -> None:
         offset = seq.distance(self.send_una, start)

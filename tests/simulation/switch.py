@@ -111,10 +111,15 @@ class SimulatedSwitch:
                     self.flows[command.table, command.priority, command.match] = command
             case FlowDelete(table=int(table), match=Match() as match, priority=int(priority)):
                 self.flows.pop((table, priority, match), None)
-            case Bundle(changes=changes):
+            case Bundle(changes=changes, token=token):
+                refusals = [self.refuse(change) for change in changes if isinstance(change, FlowAdd)]
+                reason = next((reason for reason in refusals if reason), None)
+                if reason:
+                    self._report(CommandRefused(self.number, token, reason))
+                    return
                 for change in changes:
                     self.carry_out(change)
-                self._report(BarrierReplied(self.number, command.token))
+                self._report(BarrierReplied(self.number, token))
             case Barrier(token=token):
                 self._report(BarrierReplied(self.number, token))
             case PacketOut(packet=Segment() as segment):
