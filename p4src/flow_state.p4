@@ -30,14 +30,18 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
 // One record of a packet into live state, by the action that finds it.
 #define MERGE_ONE(find) \
     find(); \
-    merge_record(); \
-    if (meta.record_valid == 1 && meta.record_fits == 0) { events.count(EVENT_MERGE_COLLISION); }
+    if (meta.record_valid == 1) { \
+        merge_record(); \
+        if (meta.record_fits == 0) { events.count(EVENT_MERGE_COLLISION); } \
+    }
 #define RESTORE_ONE(j, a, b, c, d) MERGE_ONE(record_from_body_##j)
 #define SWEEP_ONE(j, a, b, c, d) MERGE_ONE(record_from_stage_##j)
 #define STAGE_ONE(j, a, b, c, d) if (hdr.body.w##a != 0) { stage_record_##j(); }
 
     apply {
-        meta.now = (bit<32>) (standard_metadata.ingress_global_timestamp >> 10);
+        if (standard_metadata.instance_type != INSTANCE_RECIRCULATED) {    // bmv2 stamps a packet when it comes in, not again
+            meta.now = (bit<32>) (standard_metadata.ingress_global_timestamp >> 10);
+        }
         in_session.read(meta.in_session, 0);
         if (meta.in_session != 0) {
             staging_mark.apply();
@@ -133,29 +137,25 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                         report(STATE_FULL);
                     } else {
                         meta.again = 1;
-                        meta.base = meta.cursor;
                         if (meta.array == ARRAY_CLIENTS) {
-                            client_mark.read(meta.block_mark, meta.base >> 7);
-                            out_cursor.write(0, meta.base + CLIENTS_PER_PACKET);
-                            if (meta.mode == WALK_ALL || (meta.mode == WALK_OCCUPIED && meta.block_mark != 0)
-                                    || meta.block_mark[0:0] == 1) {
-                                client_mark.write(meta.base >> 7, meta.block_mark & 2);
-                                gather_clients();
-                                clear_clients();
-                                meta.count = (bit<16>) CLIENTS_PER_PACKET;
-                                meta.mac_needed = 1;
-                            }
+                            scan_clients();
                         } else {
-                            flow_mark.read(meta.block_mark, meta.base >> 4);
-                            out_cursor.write(0, meta.base + FLOWS_PER_PACKET);
-                            if (meta.mode == WALK_ALL || (meta.mode == WALK_OCCUPIED && meta.block_mark != 0)
-                                    || meta.block_mark[0:0] == 1) {
-                                flow_mark.write(meta.base >> 4, meta.block_mark & 2);
-                                gather_flows();
-                                clear_flows();
-                                meta.count = (bit<16>) FLOWS_PER_PACKET;
-                                meta.mac_needed = 1;
-                            }
+                            scan_flows();
+                        }
+                        if (meta.block_mark == 0x80 || meta.base > meta.last) {
+                            drop();    // nothing to ship here
+                        } else if (meta.array == ARRAY_CLIENTS) {
+                            client_mark.write(meta.base >> 7, meta.block_mark & 2);
+                            gather_clients();
+                            clear_clients();
+                            meta.count = (bit<16>) CLIENTS_PER_PACKET;
+                            meta.mac_needed = 1;
+                        } else {
+                            flow_mark.write(meta.base >> 4, meta.block_mark & 2);
+                            gather_flows();
+                            clear_flows();
+                            meta.count = (bit<16>) FLOWS_PER_PACKET;
+                            meta.mac_needed = 1;
                         }
                     }
                 } else if (meta.token_kind == TOKEN_FLOW) {
@@ -382,9 +382,6 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
         // The clone is the token as it came in; egress recirculates it with one credit less.
         if (meta.again == 1 && meta.credit > 1) {
             clone_preserving_field_list(CloneType.I2E, CLONE_SESSION, 8w1);
-        }
-        if (meta.token_kind == TOKEN_WALK && meta.mac_needed == 0 && !hdr.packet_in.isValid()) {
-            drop();    // a block that had nothing to ship
         }
     }
 }

@@ -9,6 +9,7 @@ const bit<32> INSTANCE_REPLICATED = 5;
 control SwitchEgress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     action walk_on() {
         hdr.packet_out.credit = hdr.packet_out.credit - 1;
+        meta.now = (bit<32>) (standard_metadata.egress_global_timestamp >> 10);
     }
     action next_sequence() {
         hdr.packet_out.argument = hdr.packet_out.argument + 1;

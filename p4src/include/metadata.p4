@@ -29,7 +29,8 @@ struct metadata_t {
     bit<16> destination;
     port_t port;
 
-    bit<32> now;                // ticks of 1,024 us since this switch started
+    @field_list(1)
+    bit<32> now;                // ticks of 1,024 us since this switch started; a recirculated token gets it in egress
     bit<32> in_session;         // the session whose packets are staged here; 0: none
     bit<8> mark;                // MARK_* of in_session
 
@@ -47,7 +48,9 @@ struct metadata_t {
     bit<32> base;
     bit<64> previous;
     bit<128> described;
-    bit<8> block_mark;
+    bit<8> wanted;
+    bit<8> one_mark;
+    bit<8> block_mark;          // of the block to visit; 0x80: none of those looked at
     bit<1> again;               // the token walks on
 
     // incoming session

@@ -17,10 +17,10 @@ register<bit<32>>(ENTRIES) flow_packets;
 register<bit<64>>(ENTRIES) flow_bytes;         // IP total length
 register<bit<32>>(ENTRIES) flow_seen;          // ticks of 1,024 us
 register<bit<8>>(ENTRIES) flow_verdict;
-register<bit<8>>(ENTRIES / FLOWS_PER_PACKET) flow_mark;        // per block: bit 1 was ever used, bit 0 changed since it was shipped
+register<bit<8>>(ENTRIES / FLOWS_PER_PACKET + 8) flow_mark;    // per block: bit 1 ever used, bit 0 changed since it was shipped
 
 register<bit<32>>(ENTRIES) client_packets;     // indexed by a hash of the client's address; no key: a sketch
-register<bit<8>>(ENTRIES / CLIENTS_PER_PACKET) client_mark;
+register<bit<8>>(ENTRIES / CLIENTS_PER_PACKET + 8) client_mark;    // the 8 more cells are never set: a scan reads past the end
 
 counter(EVENTS, CounterType.packets) events;
 

@@ -66,6 +66,25 @@ action start_round() {
     out_last.write(0, meta.last);
 }
 
+// Finds the next block that the round wants among 8: a pass for every block of a sparse array would take seconds.
+#define LOOK(mark, shift, size, k) \
+    mark.read(meta.one_mark, (meta.cursor >> shift) + k); \
+    meta.base = (((meta.one_mark | 4) & meta.wanted) != 0) ? meta.cursor + k * size : meta.base; \
+    meta.block_mark = (((meta.one_mark | 4) & meta.wanted) != 0) ? meta.one_mark : meta.block_mark;
+#define SCAN(mark, shift, size) \
+    meta.wanted = (meta.mode == WALK_ALL) ? 8w4 : ((meta.mode == WALK_OCCUPIED) ? 8w3 : 8w1); \
+    meta.base = meta.cursor + 8 * size; \
+    meta.block_mark = 0x80; \
+    LOOK(mark, shift, size, 7) LOOK(mark, shift, size, 6) LOOK(mark, shift, size, 5) LOOK(mark, shift, size, 4) \
+    LOOK(mark, shift, size, 3) LOOK(mark, shift, size, 2) LOOK(mark, shift, size, 1) LOOK(mark, shift, size, 0) \
+    out_cursor.write(0, (meta.block_mark == 0x80) ? meta.base : meta.base + size);
+action scan_clients() {
+    SCAN(client_mark, 7, CLIENTS_PER_PACKET)
+}
+action scan_flows() {
+    SCAN(flow_mark, 4, FLOWS_PER_PACKET)
+}
+
 // Entries 2n and 2n + 1 of the block into word n. bmv2 zeroes a header that becomes valid: first valid, then filled.
 #define GATHER_CLIENTS(n) \
     client_packets.read(meta.even, meta.base + 2 * n); \
