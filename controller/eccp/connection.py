@@ -53,6 +53,7 @@ class FlowEntry:
     expire_at: float | None = None
     armed: float | None = None
     began_at: float = 0.0  # when the opening or the newest own move began
+    awaits_data: bool = False  # moved, and no data has come to the new address yet
     heard_at: float = 0.0  # newest authenticated packet
     own_heard_at: float = 0.0  # ... that came to the flow's own address
     unheard_since: float | None = None  # first data sent since then

@@ -16,6 +16,7 @@ from controller.eccp.outputs import (
     ConnectionEnded,
     ConnectionEstablished,
     ConnectionFailed,
+    FirstData,
     FlowClosed,
     FlowOpened,
     Notice,
@@ -340,6 +341,7 @@ class Daemon:
 _NAMES: dict[type, str] = {
     OwnMoveConfirmed: "FlowMoved",
     PeerAddressValidated: "FlowMoved",
+    FirstData: "FirstData",
     FlowOpened: "FlowOpened",
     FlowClosed: "FlowClosed",
     PathLost: "PathLost",

@@ -89,6 +89,16 @@ class OwnMoveConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstData:
+    """The first data has come to our new address, ``seconds`` after the move began."""
+
+    connection: int
+    flow: int
+    version: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAddressValidated:
     """The peer answered a challenge at ``address``; data goes there now."""
 
@@ -120,6 +130,7 @@ Notice = (
     | ConnectionEnded
     | FlowOpened
     | OwnMoveConfirmed
+    | FirstData
     | PeerAddressValidated
     | PathLost
     | FlowClosed

@@ -65,6 +65,7 @@ class Peer:
         """The flow's own address is ``own`` from now on; a move in progress is superseded."""
         entry.began_at = now
         entry.attempt = 0
+        entry.awaits_data = True
         peer_control.apply(self, entry, Step(Action.MOVE, own=own), now)
         peer_data.resend_own(self, entry, now)
 

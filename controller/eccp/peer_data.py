@@ -20,7 +20,7 @@ from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
 from controller.eccp.keys import Cipher
 from controller.eccp.names import Action, FlowState, Message
-from controller.eccp.outputs import Buffer, Datagram, Delivery
+from controller.eccp.outputs import Buffer, Datagram, Delivery, FirstData
 from controller.eccp.ring import SentFrame
 from controller.eccp.scheduler import choose
 from controller.eccp.slices import VNET_SIZE, WIRE, cut, inner_source, join, parse_head
@@ -317,6 +317,10 @@ def _accept_run(
         entry.budget.received(source, size)
     if own == flow.own_addr:
         entry.own_heard_at = now
+        if entry.awaits_data:
+            entry.awaits_data = False
+            connection = entry.connection.number
+            peer.notify(FirstData(connection, entry.local_id, flow.own_version, now - entry.began_at))
     if entry.heard_at != now or entry.lost:
         peer_timers.heard(peer, entry, now)
     entry.unheard_since = None

@@ -18,6 +18,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BLOCK = 1 << 16
+LEAST_GAP = 0.001  # seconds without a byte that count as a gap
 
 
 def block(number: int) -> bytes:
@@ -82,10 +83,12 @@ def get(host: str, port: int, size: int, rate: float = 0.0) -> dict[str, object]
     began = time.monotonic()
     connection.request("GET", f"/{size}/{rate:g}" if rate else f"/{size}")
     response = connection.getresponse()
-    digest, received, last, gaps = hashlib.sha256(), 0, time.monotonic(), [0.0]
+    digest, received, last = hashlib.sha256(), 0, time.monotonic()
+    gaps: list[tuple[float, float]] = []
     while data := response.read1(BLOCK):
         now = time.monotonic()
-        gaps.append(now - last)
+        if now - last > LEAST_GAP:
+            gaps.append((now, now - last))
         last = now
         digest.update(data)
         received += len(data)
@@ -95,7 +98,8 @@ def get(host: str, port: int, size: int, rate: float = 0.0) -> dict[str, object]
         "sha256": digest.hexdigest(),
         "right": received == size and digest.hexdigest() == right_hash(size),
         "seconds": round(seconds, 3),
-        "longest_gap_ms": round(max(gaps) * 1000, 1),
+        "longest_gap_ms": round(max((gap for _, gap in gaps), default=0.0) * 1000, 1),
+        "gaps": gaps,
     }
 
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes to put into a test network: a delay (and loss) box between two interfaces, and a NAT that can rebind.
+"""A box to put into a test network, between two interfaces: delay, loss, and a NAT that can rebind.
 
 For machines whose kernel has neither netem nor netfilter; run inside a namespace::
 
-    python -m controller.eccp.transport.box delay IN OUT --ms 10 [--loss 0.01]
-    python -m controller.eccp.transport.box nat --listen 10.0.0.1:4500 --to 192.0.2.1:4500 --outside 192.0.2.9
+    python -m controller.eccp.transport.box INSIDE OUTSIDE --ms 10 --loss 0.01 --nat
 
-The delay box bridges whole Ethernet frames, large offloaded ones included (PACKET_VNET_HDR).  The NAT stands in for
-the server towards one client and takes another outer port on SIGUSR1.
+It bridges whole Ethernet frames, large offloaded ones included (PACKET_VNET_HDR).  The NAT translates the UDP ports
+of what comes from inside; on SIGUSR1 it forgets them, and every sender appears under a new port.
 """
 
 from __future__ import annotations
@@ -23,14 +22,55 @@ from collections import deque
 ETH_P_ALL = 0x0003
 SOL_PACKET, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 263, 15, 23
 FRAME_SIZE = 1 << 17
+VNET_SIZE, NEEDS_CSUM = 10, 1
 QUEUE_FRAMES = 20_000
+
+
+class PortNat:
+    """Translates UDP source ports outwards and destination ports inwards; IPv4 over Ethernet only."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self._outer: dict[int, int] = {}
+        self._inner: dict[int, int] = {}
+        self._random = random.Random(seed)
+
+    def rebind(self) -> None:
+        """Forget every translation: what still comes to the old ports is lost."""
+        self._outer.clear()
+        self._inner.clear()
+
+    def translate(self, frame: bytes, *, outwards: bool) -> bytes | None:
+        """The frame (virtio_net_hdr before it) with its port translated, or None if nobody inside is meant."""
+        ip = VNET_SIZE + 14
+        if len(frame) < ip + 28 or frame[ip - 2 : ip] != b"\x08\x00" or frame[ip + 9] != socket.IPPROTO_UDP:
+            return frame
+        at = ip + (frame[ip] & 15) * 4 + (0 if outwards else 2)
+        port = int.from_bytes(frame[at : at + 2], "big")
+        if outwards:
+            if port not in self._outer:
+                self._outer[port] = self._random.randrange(20000, 60000)
+                self._inner[self._outer[port]] = port
+            other = self._outer[port]
+        elif port in self._inner:
+            other = self._inner[port]
+        else:
+            return None
+        edited = bytearray(frame)
+        edited[at : at + 2] = other.to_bytes(2, "big")
+        checksum = ip + (frame[ip] & 15) * 4 + 6
+        if not frame[0] & NEEDS_CSUM:  # else it is the pseudo-header's sum, in which ports do not appear
+            edited[checksum : checksum + 2] = b"\0\0"  # UDP over IPv4 may go without
+        return bytes(edited)
 
 
 class DelayBox:
     """Passes frames between two interfaces, each ``delay`` seconds late; drops a share ``loss`` of them."""
 
-    def __init__(self, one: str, other: str, delay: float, loss: float = 0.0, seed: int = 1) -> None:
-        self._sockets = (_packet_socket(one), _packet_socket(other))
+    def __init__(
+        self, inside: str, outside: str, delay: float, loss: float = 0.0, nat: PortNat | None = None, seed: int = 1
+    ) -> None:
+        self._sockets = (_packet_socket(inside), _packet_socket(outside))
+        self._nat = nat
         self._delay = delay
         self._loss = loss
         self._random = random.Random(seed)
@@ -59,6 +99,11 @@ class DelayBox:
                 frame = ingress.recv(FRAME_SIZE)
             except OSError:
                 return
+            if self._nat is not None:
+                translated = self._nat.translate(frame, outwards=ingress is self._sockets[0])
+                if translated is None:
+                    continue
+                frame = translated
             lost = self._loss and self._random.random() < self._loss
             if not lost and len(self._queue) < QUEUE_FRAMES:
                 self._queue.append((time.monotonic() + self._delay, egress, frame))
@@ -74,70 +119,19 @@ def _packet_socket(interface: str) -> socket.socket:
     return raw
 
 
-class Nat:
-    """Passes one client's datagrams to a server from an outer address; `rebind` takes another outer port."""
-
-    def __init__(self, listen: tuple[str, int], to: tuple[str, int], outside: str) -> None:
-        self._inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._inside.bind(listen)
-        self._to = to
-        self._outside_host = outside
-        self._outside = self._bind()
-        self._client: tuple[str, int] | None = None
-        self._wanted = False
-
-    def _bind(self) -> socket.socket:
-        outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        outside.bind((self._outside_host, 0))
-        return outside
-
-    def rebind(self) -> None:
-        """Forget the outer port; what still comes to it is lost."""
-        self._wanted = True
-
-    def run(self) -> None:
-        """For ever."""
-        while True:
-            if self._wanted:
-                self._wanted = False
-                self._outside.close()
-                self._outside = self._bind()
-            ready, _, _ = select.select([self._inside, self._outside], [], [], 0.01)
-            for one in ready:
-                try:
-                    data, source = one.recvfrom(1 << 16)
-                    if one is self._inside:
-                        self._client = source
-                        self._outside.sendto(data, self._to)
-                    elif self._client is not None:
-                        self._inside.sendto(data, self._client)
-                except OSError:
-                    continue
-
-
-def _place(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host, int(port)
-
-
 def main() -> None:
-    """Run one box."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    delay = kinds.add_parser("delay")
-    delay.add_argument("interfaces", nargs=2)
-    delay.add_argument("--ms", type=float, default=0.0, help="one-way delay")
-    delay.add_argument("--loss", type=float, default=0.0, help="share of frames lost, 0 to 1")
-    nat = kinds.add_parser("nat")
-    nat.add_argument("--listen", type=_place, required=True)
-    nat.add_argument("--to", type=_place, required=True)
-    nat.add_argument("--outside", required=True)
+    """Run the box."""
+    parser = argparse.ArgumentParser(description="delay, loss and NAT between two interfaces")
+    parser.add_argument("inside")
+    parser.add_argument("outside")
+    parser.add_argument("--ms", type=float, default=0.0, help="one-way delay")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of frames lost, 0 to 1")
+    parser.add_argument("--nat", action="store_true", help="translate UDP ports; SIGUSR1 rebinds")
     arguments = parser.parse_args()
-    if arguments.kind == "delay":
-        DelayBox(*arguments.interfaces, arguments.ms / 1000, arguments.loss).run()
-    box = Nat(arguments.listen, arguments.to, arguments.outside)
-    signal.signal(signal.SIGUSR1, lambda *_: box.rebind())
-    box.run()
+    nat = PortNat() if arguments.nat else None
+    if nat is not None:
+        signal.signal(signal.SIGUSR1, lambda *_: nat.rebind())
+    DelayBox(arguments.inside, arguments.outside, arguments.ms / 1000, arguments.loss, nat).run()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 
 from controller.eccp.lab import Lab, run, wait_for
 
-SIZE = 30_000_000
+SIZE = 16_000_000
 PYTHON = sys.executable
 
 
@@ -38,12 +38,12 @@ def build() -> Lab:
     return lab
 
 
-def connect(lab: Lab, *arguments: str, to: str = "10.3.0.2:4500") -> None:
+def connect(lab: Lab, *arguments: str) -> None:
     """Daemons at a and b, connected, and the HTTP server behind b's inner address."""
     a, b = lab.identity("a"), lab.identity("b")
     lab.daemon("b", "b", "--inner", "10.77.0.2/24", "--authorize", a, *arguments)
     lab.daemon(
-        "a", "a", "--inner", "10.77.0.1/24", "--connect", f"{to}#{b}", "--interface", "wifi", "--interface", "cell",
+        "a", "a", "--inner", "10.77.0.1/24", "--connect", f"10.3.0.2:4500#{b}",
         "--probe-after", "0.2", *arguments,
     )  # fmt: skip
     lab.wait_connected("a", "b")
@@ -159,12 +159,16 @@ def _peer_of(lab: Lab, daemon: str, inner: str) -> str:
 
 
 def test_a_nat_rebinds_during_a_download(lab: Lab) -> None:
-    nat = lab.spawn(
-        "r", PYTHON, "-m", "controller.eccp.transport.box", "nat", "--listen", "10.1.0.1:4500", "--to",
-        "10.3.0.2:4500", "--outside", "10.3.0.1",
-    )  # fmt: skip
-    wait_for(lambda: "10.1.0.1:4500" in lab.execute("r", "ss", "-lun"), 10, "the NAT")
-    connect(lab, to="10.1.0.1:4500")
+    lab.namespace("m")
+    lab.link("a", "lan", "m", "inside")
+    lab.link("m", "outside", "r", "rlan")
+    lab.address("a", "lan", "10.6.0.2/24")
+    lab.address("r", "rlan", "10.6.0.1/24")
+    for interface in ("wifi", "cell"):
+        lab.ip("a", "link", "set", interface, "down")
+    lab.ip("a", "route", "add", "default", "via", "10.6.0.1", "dev", "lan")
+    nat = lab.spawn("m", PYTHON, "-m", "controller.eccp.transport.box", "inside", "outside", "--nat")
+    connect(lab)
     download = Download(lab, rate=4e6)
     for _ in range(3):
         before = flow(lab, "b")["peer"]
@@ -190,7 +194,7 @@ def test_one_percent_of_datagrams_lost_costs_single_segments(lab: Lab) -> None:
     lab.address("y", "ym", "10.5.0.2/24")
     for name, interface in (("x", "xm"), ("y", "ym")):  # the box is to see single datagrams, and lose single ones
         lab.execute(name, "ethtool", "-K", interface, "tx-udp-segmentation", "off", "gso", "off", "tso", "off", "tx", "off")
-    lab.spawn("m", PYTHON, "-m", "controller.eccp.transport.box", "delay", "mx", "my", "--ms", "1", "--loss", "0.01")
+    lab.spawn("m", PYTHON, "-m", "controller.eccp.transport.box", "mx", "my", "--ms", "1", "--loss", "0.01")
     x, y = lab.identity("x"), lab.identity("y")
     lab.daemon("y", "y", "--inner", "10.77.0.2/24", "--authorize", x)
     lab.daemon("x", "x", "--inner", "10.77.0.1/24", "--connect", f"10.5.0.2:4500#{y}")
