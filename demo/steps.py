@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from demo.capture import TcpPacket
@@ -159,7 +160,7 @@ def _sent(packet: TcpPacket, text: str, sightings: Sightings, ports: Mapping[str
     """Make the step of a packet-out from where its packet left the switch."""
     places = [ports.get(number, number) for number in OUTPUT.findall(text)]
     if places:
-        seen = [sightings.take_outward(lambda p, at=place: p.place == at and _is_same(packet, p)) for place in places]
+        seen = [sightings.take_outward(partial(_is_at, place, packet)) for place in places]
     else:
         # It went through the flow table, which may have rewritten it: content and flags have to do.
         seen = [sightings.take_outward(lambda p: p.place != "analyser" and _is_alike(packet, p))]
@@ -177,7 +178,7 @@ def _of_switch(sightings: Sightings, naming: Naming) -> list[Step]:
     steps = []
     for packet in sightings.inward:
         out = ways_out.get(id(packet))
-        copy = sightings.take_outward(lambda p, q=packet: p.place == "analyser" and _is_same(q, p) and _is_soon(q, p))
+        copy = sightings.take_outward(partial(_is_copy, packet))
         onward = [out.place] if out else []
         onward += ["controller"] if packet in sightings.punted else []
         onward += ["analyser"] if copy else []
@@ -193,22 +194,25 @@ def _forwarded(sightings: Sightings) -> dict[int, TcpPacket]:
     """
     ways_out: dict[int, TcpPacket] = {}
     shifts = {(packet.place, other, 0, 0) for packet in sightings.inward for other in LIFELINES}
-    with_content = [packet for packet in sightings.inward if packet.payload or packet.flags & 7]
-    pure = [packet for packet in sightings.inward if packet not in with_content]
-    for packet in [*with_content, *pure]:
-        known = shifts if packet in pure else None
-        out = sightings.take_outward(lambda p, q=packet, known=known: _is_way_out(q, p, known))
-        if out is not None:
-            ways_out[id(packet)] = out
-            place, other, seq, ack = _shift(packet, out)
-            shifts |= {(place, other, seq, ack), (other, place, -ack % (1 << 32), -seq % (1 << 32))}
+    left = [packet for packet in sightings.outward if packet.place != "analyser"]
+    with_content = [packet for packet in left if packet.payload or packet.flags & 7]
+    pure = [packet for packet in left if not (packet.payload or packet.flags & 7)]
+    for out in [*with_content, *pure]:
+        ways_in = [packet for packet in sightings.inward if id(packet) not in ways_out and _may_be(packet, out)]
+        known = [packet for packet in ways_in if _shift(packet, out) in shifts]
+        if not known and (out in pure or not ways_in):
+            continue
+        packet = (known or ways_in)[-1]  # of a segment and its repetition, it is the later one that came through
+        ways_out[id(packet)] = out
+        sightings.outward.remove(out)
+        place, other, seq, ack = _shift(packet, out)
+        shifts |= {(place, other, seq, ack), (other, place, -ack % (1 << 32), -seq % (1 << 32))}
     return ways_out
 
 
-def _is_way_out(entered: TcpPacket, left: TcpPacket, shifts: set[tuple[str, str, int, int]] | None) -> bool:
-    """Tell whether one segment may be the other after the switch; its shift must be among ``shifts`` if given."""
-    near = left.place not in (entered.place, "analyser") and _is_soon(entered, left) and _is_alike(entered, left)
-    return near and (shifts is None or _shift(entered, left) in shifts)
+def _may_be(entered: TcpPacket, left: TcpPacket) -> bool:
+    """Tell whether the switch may have made one of the other."""
+    return left.place != entered.place and _is_soon(entered, left) and _is_alike(entered, left)
 
 
 def _shift(entered: TcpPacket, left: TcpPacket) -> tuple[str, str, int, int]:
@@ -219,6 +223,16 @@ def _shift(entered: TcpPacket, left: TcpPacket) -> tuple[str, str, int, int]:
         (left.seq - entered.seq) % (1 << 32),
         (left.ack - entered.ack) % (1 << 32) if entered.flags & 16 else 0,
     )
+
+
+def _is_copy(entered: TcpPacket, left: TcpPacket) -> bool:
+    """Tell whether one is what the analyser was shown of the other."""
+    return left.place == "analyser" and _is_same(entered, left) and _is_soon(entered, left)
+
+
+def _is_at(place: str, packet: TcpPacket, left: TcpPacket) -> bool:
+    """Tell whether a packet left the switch there."""
+    return left.place == place and _is_same(packet, left)
 
 
 def _is_soon(entered: TcpPacket, left: TcpPacket) -> bool:

@@ -104,6 +104,14 @@ def test_a_retransmission_says_so():
     assert "(again)" in second.label
 
 
+def test_of_a_held_segment_and_its_retransmission_the_later_one_came_through():
+    data = packet(1.0, "client", True, CLIENT, ORIGIN, 1001, 1, PSH | ACK, b"hello")
+    again = replace(data, time=1.2)
+    out = replace(data, time=1.201, place="server2", inward=False, dst=TARGET)
+    steps = steps_of([data, again, out], [Message("packet-in", replace(data, place="controller"))])
+    assert [step.path for step in steps] == [("client", "switch", "controller"), ("client", "switch", "server2")]
+
+
 def test_other_connections_are_left_out():
     other = packet(1.0, "client", True, "10.0.0.3:40001", ORIGIN, 1, 0, SYN)
     record = {"event": "ConnectionOpened", "time": 1.0, "connection": f"10.0.0.3:40001>{ORIGIN}", "origin": "x"}
