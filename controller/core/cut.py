@@ -186,9 +186,13 @@ def _is_over(world: World, connection: Connection, event: SegmentReceived) -> bo
 
 def _settle(world: World, connection: Connection, attempt: Attempt) -> None:
     """Cut, if both ends have spoken and nothing is in flight."""
+    client, server = connection.client, connection.origin
+    if client.finished or server.finished:
+        # The old server has the client's FIN, or the client the old server's: the target never would.
+        fail(world, connection, "closing", "one end closed the connection during the freeze")
+        return
     if not (attempt.heard_client and attempt.heard_server):
         return
-    client, server = connection.client, connection.origin
     if client.acked == server.next and server.acked == client.next:
         _install(world, connection, attempt, client.next)
 

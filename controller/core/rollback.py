@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from controller.core import pipeline, seq, stand_in
-from controller.core.commands import Bundle
+from controller.core.commands import Bundle, FlowAdd, FlowDelete
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.events import MigrationFailed, MigrationRolledBack
 from controller.core.segment import ACK, RST
@@ -22,7 +22,7 @@ def fail(world: World, connection: Connection, reason: str, detail: str) -> None
     abandon(world, connection)
     facts = (world.now, connection.key, attempt.version, attempt.target.name)
     if frozen:
-        _reopen(world, connection)
+        _reopen(world, connection, attempt.phase is Phase.COMMITTING)
         world.publish(MigrationRolledBack(*facts, f"{reason}: {detail}"))
         return
     world.publish(MigrationFailed(*facts, reason, detail))
@@ -69,20 +69,23 @@ def release_held(world: World, connection: Connection) -> None:
         world.release(connection, connection.client_port, held[number][1])
 
 
-def _reopen(world: World, connection: Connection) -> None:
+def _reopen(world: World, connection: Connection, moved: bool) -> None:
     """End a freeze: the frozen flows go, and both ends are told each other's windows again.
 
-    Where an end has not told its numbers since the freeze began, its own window probe will ask soon enough.
+    ``moved`` says that the final flows may be in the switch already: the old ones take their place again. Where an end
+    has not told its numbers since the freeze began, its own window probe will ask soon enough.
     """
     path = connection.path
-    world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, path))))
+    changes: list[FlowAdd | FlowDelete] = list(pipeline.path_flows(connection, path)) if moved else []
+    changes += pipeline.thaw(connection, path)
+    world.do(Bundle(connection.switch, tuple(changes)))
     client, server = connection.client, connection.origin
-    if client.acked is not None and server.acked is not None:
-        window = shifted(server.window, path.window_shift)
-        stand_in.to_client(world, connection, stand_in.as_server(connection, server.next, server.acked, window))
-        stand_in.to_server(
-            world, connection, path, stand_in.as_client(connection, client.next, client.acked, ACK, client.window)
-        )
+    assert client.acked is not None
+    assert server.acked is not None
+    window = shifted(server.window, path.window_shift)
+    stand_in.to_client(world, connection, stand_in.as_server(connection, server.next, server.acked, window))
+    go_on = stand_in.as_client(connection, client.next, client.acked, ACK, client.window)
+    stand_in.to_server(world, connection, path, go_on)
     release_held(world, connection)
 
 
