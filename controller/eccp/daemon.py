@@ -274,6 +274,8 @@ class Daemon:
         command = request.get("command")
         if command == "status":
             return self.status()
+        if command == "count":
+            return {"established": sum(c.established for c in self.peer.connections.values())}
         if command == "events":
             return {"events": self.history}
         if command == "down":
@@ -281,7 +283,7 @@ class Daemon:
             return {"stopping": self.settings.name}
         if command == "move":
             return self._request_move(request)
-        return {"error": f"unknown command {command!r}; known: status, events, move, down"}
+        return {"error": f"unknown command {command!r}; known: status, count, events, move, down"}
 
     def _request_move(self, request: dict[str, Any]) -> dict[str, Any]:
         to = str(request.get("to"))

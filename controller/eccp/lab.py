@@ -52,7 +52,7 @@ class Lab:
         self._directory = tempfile.TemporaryDirectory(prefix="baton-eccp-")
         self.run_dir = Path(self._directory.name)
         self._namespaces: list[str] = []
-        self._processes: list[subprocess.Popen[Any]] = []
+        self.processes: list[subprocess.Popen[Any]] = []
         self._identities: dict[str, str] = {}
         self._daemons: dict[str, str] = {}
 
@@ -106,7 +106,7 @@ class Lab:
             stderr=subprocess.STDOUT if stdout is not None else subprocess.DEVNULL,
             env={**os.environ, "BATON_RUN_DIR": str(self.run_dir)},
         )
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     def execute(self, name: str, *command: str) -> str:
@@ -165,10 +165,10 @@ class Lab:
 
     def close(self) -> None:
         """End the processes, then remove namespaces (and with them links) and files."""
-        for process in reversed(self._processes):
+        for process in reversed(self.processes):
             if process.poll() is None:
                 process.terminate()
-        for process in reversed(self._processes):
+        for process in reversed(self.processes):
             try:
                 process.wait(3)
             except subprocess.TimeoutExpired:
@@ -177,5 +177,5 @@ class Lab:
         for namespace in reversed(self._namespaces):
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
         self._namespaces.clear()
-        self._processes.clear()
+        self.processes.clear()
         self._directory.cleanup()
