@@ -631,3 +631,14 @@ def test_timers_of_older_versions() -> None:
     begin(demo)
     demo.tell(TimerExpired(KEY, 0, "deadline"))
     assert attempt_of(demo) is not None
+
+
+def test_client_that_never_acknowledges_the_origin() -> None:
+    """The server's cut cannot be made: the origin goes on."""
+    demo = Demo()
+    client = begin(demo)
+    connection = demo.engine.world.connections[KEY]
+    connection.origin.next = seq.add(connection.origin.next, 3)
+    until(demo, Phase.COMMITTING)
+    served_by_origin(demo, client)
+    assert [event.reason for event in demo.happened(MigrationFailed)] == ["timeout"]
