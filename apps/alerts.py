@@ -8,6 +8,7 @@ configuration says otherwise (`snort_socket = "/tmp/snort_alert"` is honoured). 
 
 from __future__ import annotations
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -48,6 +49,7 @@ class Alerts(App):  # type: ignore[misc]
         except ConfigError as error:
             print(f"baton: {error}", file=sys.stderr)
             raise SystemExit(2) from error
+        atexit.register(self.listener.stop)  # the framework does not close its apps when it is interrupted early
 
     def start(self) -> Any:
         """Begin to read alerts; the framework runs for as long as the thread returned does."""

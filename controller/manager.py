@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     except FrameworkError as error:
         print(f"baton: {error}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         launch(name, rest)
     except KeyboardInterrupt:

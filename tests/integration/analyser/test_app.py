@@ -106,13 +106,24 @@ def test_a_configured_path_is_honoured_and_a_stale_socket_replaced(controller, d
     until(lambda: len(journal(directory)) == 1, "the alert")
 
 
-def test_ended_it_leaves_no_socket_and_starts_again(controller, directory):
-    for _ in range(2):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ended_it_leaves_no_socket_and_starts_again(controller, directory, number):
+    for turn in (1, 2):
         process = controller()
         process.expect("listening on")
-        process.end(signal.SIGINT)
+        send_datagram(directory / "snort_alert", encode_snort_alert(SNORT2))
+        until(lambda count=turn: len(journal(directory)) == count, "the alert")
+        assert process.end(number) == 0
         assert not (directory / "eve.sock").exists()
         assert not (directory / "snort_alert").exists()
+
+
+def test_interrupted_while_it_starts_it_ends_too(controller, directory):
+    for sign in ("loading app", "instantiating app", "listening on"):
+        process = controller()
+        process.expect(sign)
+        process.end(signal.SIGINT)
+    controller().expect("listening on")
 
 
 def test_killed_it_starts_again_over_what_it_left(controller, directory):
