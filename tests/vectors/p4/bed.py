@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 CLONE_NEWNET = 0x40000000
 START_DEADLINE = 15.0
 BMV2 = "simple_switch_grpc"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Bed:
@@ -72,20 +74,27 @@ class Bed:
         raw.bind((f"{switch}h{port}", 0))
         return raw
 
-    def bmv2(self, switch: str, ports: list[int], thrift: int = 9090) -> str:
-        """Start simple_switch_grpc on these ports; its gRPC address. Raises TimeoutError when it does not come up."""
+    def start(self, target: str, switch: str, ports: list[int], thrift: int = 9090) -> str:
+        """Start a switch of one of `targets()` on these ports; its gRPC address.
+
+        Raises TimeoutError when it does not come up.
+        """
         path = self.run / f"{switch}.sock"
         log = (self.run / f"{switch}.log").open("wb")
         interfaces = [x for port in ports for x in ("-i", f"{port}@{switch}p{port}")]
-        command = ["ip", "netns", "exec", self.name, BMV2, "--no-p4", "--thrift-port", str(thrift), *interfaces, "--",
-                   "--grpc-server-addr", f"unix:{path}", "--cpu-port", "255"]
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        server = ["--grpc-server-addr", f"unix:{path}", "--cpu-port", "255"]
+        if target == "bmv2":
+            program = [BMV2, "--no-p4", "--thrift-port", str(thrift), *interfaces, "--", *server]
+        else:
+            program = [sys.executable, "-m", "p4src.target", *interfaces, *server]
+        command = ["ip", "netns", "exec", self.name, *program]
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT)
         log.close()
         self._processes.append(process)
         deadline = time.monotonic() + START_DEADLINE
         while not path.exists():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError(f"{BMV2} did not start: {(self.run / f'{switch}.log').read_text()[-500:]}")
+                raise TimeoutError(f"{target} did not start: {(self.run / f'{switch}.log').read_text()[-500:]}")
             time.sleep(0.02)
         return f"unix:{path}"
 
@@ -108,6 +117,9 @@ class Bed:
         self.close()
 
 
-def have_bmv2() -> bool:
-    """Whether real switches can be started here."""
-    return os.geteuid() == 0 and shutil.which(BMV2) is not None
+def targets() -> list[str]:
+    """The targets that can be started here: `bmv2` when it is on PATH, `embedded` when it is in the tree."""
+    if os.geteuid() != 0:
+        return []
+    here = ["bmv2"] if shutil.which(BMV2) else []
+    return here + (["embedded"] if (ROOT / "p4src" / "target" / "__main__.py").exists() else [])

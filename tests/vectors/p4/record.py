@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import queue
-import select
 import socket
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from . import scenarios
 from .bed import BMV2, Bed
 from .client import TOKEN_PADDING, Client
 from .registers import read_all
+from .replay import Replay
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[2] / "p4src" / "build"
@@ -35,7 +34,7 @@ class Recorder:
     def __init__(self, bed: Bed, program: str) -> None:
         for port in PORTS:
             bed.port("a", port)
-        address = bed.bmv2("a", list(PORTS))
+        address = bed.start("bmv2", "a", list(PORTS))
         self.program = program
         self.client = Client(address, BUILD / f"{program}.p4info.txtpb")
         self.client.start()
@@ -43,6 +42,7 @@ class Recorder:
         self.sockets = {port: bed.socket("a", port) for port in PORTS}
         with bed.inside():
             self._thrift = socket.create_connection(("127.0.0.1", 9090))
+        self.replay = Replay(self.client, self.sockets)
         self.steps: list[dict[str, Any]] = []
 
     def write(self, table: str, match: Mapping[str, Any], action: str, parameters: Mapping[str, int] | None = None,
@@ -82,33 +82,12 @@ class Recorder:
     def counters(self, name: str) -> None:
         self.steps.append({"counters": {name: self.client.counters(name)}})
 
-    def _outputs(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            try:
-                report = self.client.packets.get_nowait()
-            except queue.Empty:
-                break
-            found.append({"packet_in": {k: str(v) for k, v in report.fields.items()}, "payload": report.payload.hex()})
-        while True:
-            try:
-                digest = self.client.digests.get_nowait()
-            except queue.Empty:
-                break
-            found += [{"digest": [member.bitstring.hex() for member in data.struct.members]} for data in digest.data]
-        for port, raw in self.sockets.items():
-            while select.select([raw], [], [], 0)[0]:
-                frame, origin = raw.recvfrom(4096)
-                if origin[2] != socket.PACKET_OUTGOING:
-                    found.append({"port": port, "frame": frame.hex()})
-        return found
-
     def _note(self, step: dict[str, Any], expect: int, ignore: Any) -> list[dict[str, Any]]:
         outputs: list[dict[str, Any]] = []
         deadline = time.monotonic() + DEADLINE
         quiet = time.monotonic()
         while len(outputs) < expect or time.monotonic() - quiet < SETTLE:
-            more = self._outputs()
+            more = self.replay.outputs()
             if more:
                 outputs += more
                 quiet = time.monotonic()
