@@ -68,7 +68,7 @@ def up(
     identity: Annotated[Path | None, typer.Option(help="Identity file, made if missing.")] = None,
     psk: Annotated[Path | None, typer.Option(help="File with a pre-shared key of 64 hexadecimal digits.")] = None,
     port: Annotated[int, typer.Option(help="UDP port at every address; 0 takes a free one.")] = DEFAULT_PORT,
-    interface: Annotated[list[str] | None, typer.Option(help="Use only these, the first preferred.")] = None,
+    interface: Annotated[list[str] | None, typer.Option(help="Use only these, first preferred.")] = None,
     rendezvous: Annotated[str | None, typer.Option(help="Rendezvous to use: HOST:PORT#IDENTITY.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Do not encrypt inner packets (both ends must say so).")] = False,
     early_data: Annotated[bool, typer.Option(help="Send to a new address before it is validated, within 3x.")] = True,
@@ -153,6 +153,14 @@ def down(name: NameOption = "main") -> None:
     while path.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     typer.echo(f"{name} is down")
+
+
+@app.command()
+def demo() -> None:
+    """Show a download that survives hops, a NAT that rebinds and both ends moving at once (Mininet, as root)."""
+    from controller.eccp.demo import main as tell
+
+    raise typer.Exit(tell())
 
 
 def _settings(

@@ -2,22 +2,25 @@
 """Exhaustive exploration of the flow machine itself: two hosts, one flow, every interleaving, an adversarial network.
 
 The network loses and reorders anything (a packet that is never delivered waits until another takes its room; that
-covers every loss); what it duplicates is dropped by the replay window before the machine sees it,
-so duplicates are no states.  A packet arrives only if its destination is the receiver's present (outer) address; an
-RSYN sent everywhere also arrives through the rendezvous.  Packet numbers and nonces are unbounded but only compared,
-so states that differ in their naming alone are one state (`_canonical`), and a packet that can never have an effect
-again is as good as lost (`_is_dead`): the exploration is finite for a bounded number of moves, though retransmissions
-go on for ever.
+covers every loss); what it duplicates is dropped by the replay window before the machine sees it, so duplicates are no
+states.  A packet arrives only if its destination is the receiver's present (outer) address; an RSYN sent everywhere
+also arrives through the rendezvous.
+
+Packet numbers and nonces are unbounded but only compared, so they are named by what comparing can tell: a packet is
+newer than the receiver's highest (and in order among those) or old; a nonce is that of the present candidate or stale.
+A packet that can never have an effect again is as good as lost.  With that the state space is finite for a bounded
+number of moves, though retransmissions go on for ever.
 
 `explore` checks the safety of every step and that from every reachable state, if moves stop, a state can be reached in
-which both hosts hold each other's present address (no stuck state).
+which both hosts hold each other's present address (no stuck state).  States that differ only in which host is which
+are explored once; a violation's path then names the hosts of some such state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from controller.eccp.flow import Flow, Outcome, Send, Step
 from controller.eccp.flow import step as flow_step
@@ -25,27 +28,22 @@ from controller.eccp.names import Action, FlowState, Message
 from controller.eccp.table import FLOW_TABLE
 
 RECEIVE: dict[Message, Action] = {
-    Message.SYN: Action.RECV_SYN,
-    Message.SYN_ACK: Action.RECV_SYN_ACK,
-    Message.ACK: Action.RECV_ACK,
-    Message.RSYN: Action.RECV_RSYN,
-    Message.RSYN_ACK: Action.RECV_RSYN_ACK,
-    Message.PING: Action.RECV_PING,
-    Message.PONG: Action.RECV_PONG,
-    Message.DATA: Action.RECV_DATA,
-    Message.FIN: Action.RECV_FIN,
-    Message.FIN_ACK: Action.RECV_FIN_ACK,
+    message: Action[f"RECV_{message.value}"] for message in Message if f"RECV_{message.value}" in Action.__members__
 }
-FRESH = 99  # a nonce that is nowhere yet; canonical names are small
 StepFunction = Callable[[Flow, Step], Outcome]
+STALE, CANDIDATE = 1, 2  # names of nonces; 0 is none
+OLD, NEW = 0, 1  # names of packet numbers; a flow's highest is always 0 (or -1 at first)
+STRANGER = "x"  # where copies are sent from
+RELAYED = "*"  # the destination of what goes by way of the rendezvous
+_EXCHANGED = str.maketrans("ab", "ba")
+_OPENING = frozenset({FlowState.SYN_SENT, FlowState.SYN_RECEIVED})
 
 
 class Packet(NamedTuple):
-    """A packet in the network; ``src`` and ``dst`` are outer addresses, ``dst`` "*" is by way of the rendezvous."""
+    """A packet in the network; ``src`` and ``dst`` are outer addresses."""
 
     message: Message
     version: int
-    pn: int
     src: str
     dst: str
     echo: int
@@ -53,16 +51,19 @@ class Packet(NamedTuple):
 
 
 class World(NamedTuple):
-    """A state of the whole: both flows, both channels (a multiset each, sorted), outer addresses, moves left.
+    """A state of the whole, in small numbers: flows and packets are interned (see `Space`).
 
-    ``history`` holds for each host which outer addresses it had at each version: a ghost, for the safety property.
+    ``old`` and ``new`` are the packets on their way to each host, the new ones in the order of their numbers.
+    ``history`` (a ghost, for safety) holds each host's (version, outer address) pairs, if names do not tell.
     """
 
-    flows: tuple[Flow, Flow]
-    channels: tuple[tuple[Packet, ...], tuple[Packet, ...]]  # towards host 0, towards host 1
+    flows: tuple[int, int]
+    old: tuple[tuple[int, ...], tuple[int, ...]]
+    new: tuple[tuple[int, ...], tuple[int, ...]]
     outer: tuple[str, str]
     moves: int
     rebinds: int
+    spoofs: int
     history: tuple[frozenset[tuple[int, str]], frozenset[tuple[int, str]]]
 
 
@@ -72,12 +73,14 @@ class Bounds:
 
     moves: int = 4
     rebinds: int = 0
+    spoofs: int = 0  # packets that somebody copies and sends from an address of his own, ahead of the genuine one
     capacity: int = 2
     reuse: int = 0  # 0: every move goes to a fresh address; else to any of so many, old ones included
     data: bool = True
     opened: bool = True  # begin with an established flow; else with the opening
     rendezvous: bool = True
     closing: bool = False
+    sweep: bool = True  # forget packets that cannot have an effect; not for machines with faults put into them
     limit: int = 5_000_000
 
 
@@ -93,232 +96,353 @@ class Report:
     truncated: bool = False
 
 
-def initial(bounds: Bounds) -> World:
-    """Both hosts closed (or the flow just opened), nothing in the network."""
-    history = (frozenset({(1, "a1")}), frozenset({(1, "b1")}))
-    flows = (Flow(), Flow())
-    if bounds.opened:
-        base = Flow(state=FlowState.ESTABLISHED, confirmed_version=1, peer_version=1, highest_pn=0, known=True)
-        flows = (
-            replace(base, own_addr="a1", peer_addr="b1"),
-            replace(base, own_addr="b1", peer_addr="a1", peer_nonce=1),
+_T = TypeVar("_T", Flow, Packet)
+
+
+class _Effect(NamedTuple):
+    """What a step of a flow does: the flow after it, what it sends, and whether its candidate is another."""
+
+    flow: int
+    sends: tuple[Send, ...]
+    renewed: bool
+
+
+class Space:
+    """Interned flows and packets, and the remembered effect of every step taken so far."""
+
+    def __init__(self, bounds: Bounds, step: StepFunction = flow_step) -> None:
+        self.bounds = bounds
+        self.flows: list[Flow] = []
+        self.packets: list[Packet] = []
+        self._step = step
+        self._flow_ids: dict[Flow, int] = {}
+        self._packet_ids: dict[Packet, int] = {}
+        self._effects: dict[tuple[object, ...], _Effect] = {}
+        self._mirrors: dict[int, int] = {}
+        self._packet_mirrors: dict[int, int] = {}
+        self._dead: dict[tuple[int, int, bool], bool] = {}
+
+    def flow_id(self, flow: Flow) -> int:
+        """The number of a flow's state."""
+        return _intern(flow, self._flow_ids, self.flows)
+
+    def packet_id(self, packet: Packet) -> int:
+        """The number of a packet."""
+        return _intern(packet, self._packet_ids, self.packets)
+
+    def initial(self) -> World:
+        """Both hosts closed (or the flow just opened), nothing in the network."""
+        flows = (Flow(), Flow())
+        if self.bounds.opened:
+            base = Flow(state=FlowState.ESTABLISHED, confirmed_version=1, peer_version=1, highest_pn=OLD, known=True)
+            flows = (
+                replace(base, own_addr="a1", peer_addr="b1", peer_nonce=STALE),
+                replace(base, own_addr="b1", peer_addr="a1", peer_nonce=STALE),
+            )
+        history = (frozenset({(1, "a1")}), frozenset({(1, "b1")}))
+        ids = (self.flow_id(flows[0]), self.flow_id(flows[1]))
+        return World(ids, ((), ()), ((), ()), ("a1", "b1"), self.bounds.moves, self.bounds.rebinds, self.bounds.spoofs, history)
+
+    # ---- steps --------------------------------------------------------------------------------------------------
+
+    def successors(self, world: World) -> Iterator[tuple[str, World, bool]]:
+        """Every next state with its label, and whether the step is one of those that stop in the end (a move)."""
+        for host in (0, 1):
+            yield from self._called(world, host)
+            for index, number in enumerate(world.old[host]):
+                yield from self._deliver(world, host, number, OLD, index)
+            for index, number in enumerate(world.new[host]):
+                yield from self._deliver(world, host, number, NEW, index)
+                if world.spoofs:
+                    copied = self.packet_id(self.packets[number]._replace(src=STRANGER))
+                    yield from self._deliver(world._replace(spoofs=world.spoofs - 1), host, copied, NEW, index)
+        if world.rebinds and self.flows[world.flows[0]].known:
+            outer = f"n{self.bounds.rebinds - world.rebinds + 1}"
+            moved = world._replace(outer=(outer, world.outer[1]), rebinds=world.rebinds - 1)
+            yield "a REBIND", self._swept(self._remember(moved, 0)), True
+
+    def _called(self, world: World, host: int) -> Iterator[tuple[str, World, bool]]:
+        flow = self.flows[world.flows[host]]
+        name = "ab"[host]
+        if host == 0 and flow.state is FlowState.CLOSED and not flow.known:
+            effect = self._effect(world.flows[host], Step(Action.OPEN, source="b1", own="a1"))
+            yield from self._after(world, host, effect, "a OPEN", is_move=False)
+            return
+        if world.moves and (flow.state, Action.MOVE) in FLOW_TABLE:
+            for place in self._places(name, flow):
+                outer = (place, world.outer[1]) if host == 0 else (world.outer[0], place)
+                placed = world._replace(outer=outer, moves=world.moves - 1)
+                effect = self._effect(world.flows[host], Step(Action.MOVE, own=place))
+                yield from self._after(placed, host, effect, f"{name} MOVE {place}", is_move=True)
+        for action in self._local_actions(flow):
+            if (flow.state, action) in FLOW_TABLE:
+                effect = self._effect(world.flows[host], Step(action, everywhere=True))
+                yield from self._after(world, host, effect, f"{name} {action.value}", is_move=action is Action.CLOSE)
+
+    def _places(self, name: str, flow: Flow) -> list[str]:
+        if not self.bounds.reuse:
+            return [f"{name}{flow.own_version + 1}"]
+        places = [f"{name}{number}" for number in range(1, self.bounds.reuse + 1)]
+        return [place for place in places if place != flow.own_addr]
+
+    def _local_actions(self, flow: Flow) -> Iterator[Action]:
+        yield Action.RETRANSMIT
+        if self.bounds.data:
+            yield Action.SEND_DATA
+        if self.bounds.closing:
+            yield Action.CLOSE
+        if flow.state in _OPENING:
+            yield Action.EXPIRE
+
+    def _deliver(self, world: World, host: int, number: int, age: int, index: int) -> Iterator[tuple[str, World, bool]]:
+        packet = self.packets[number]
+        if packet.dst not in {world.outer[host], RELAYED}:
+            return
+        action = RECEIVE[packet.message]
+        event = Step(
+            action, source=packet.src, own=world.outer[host], version=packet.version, pn=age, echo=packet.echo,
+            nonce=packet.nonce, challenge=CANDIDATE,
+        )  # fmt: skip
+        old, new = list(world.old), list(world.new)
+        if age == OLD:
+            old[host] = old[host][:index] + old[host][index + 1 :]
+        else:
+            new[host] = new[host][:index] + new[host][index + 1 :]
+        effect = self._effect(world.flows[host], event, number)
+        if age == NEW and self._is_probing(world.flows[host], event, number):  # the numbers before it are old now
+            old[host] = tuple(sorted(old[host] + new[host][:index]))
+            new[host] = new[host][index:]
+        rest = world._replace(old=(old[0], old[1]), new=(new[0], new[1]))
+        yield from self._after(rest, host, effect, f"{'ab'[host]} {action.value}", is_move=False)
+
+    def _effect(self, flow: int, event: Step, packet: int = -1) -> _Effect:
+        key = (flow, event.action, event.own, packet, event.pn)
+        effect = self._effects.get(key)
+        if effect is None:
+            before = self.flows[flow]
+            outcome = self._step(before, event)
+            after = outcome.flow
+            same = (before.cand_version, before.cand_addr) == (after.cand_version, after.cand_addr)
+            renewed = before.cand_addr is not None and not same
+            after = replace(
+                after,
+                highest_pn=min(after.highest_pn, OLD),
+                peer_nonce=STALE if after.peer_nonce else 0,
+                cand_nonce=CANDIDATE if after.cand_nonce else 0,
+            )
+            effect = self._effects[key] = _Effect(self.flow_id(after), outcome.sends, renewed)
+            if packet >= 0:
+                self._effects[(*key, "probing")] = _Effect(int(outcome.flow.highest_pn == NEW), (), False)
+        return effect
+
+    def _is_probing(self, flow: int, event: Step, packet: int) -> bool:
+        return bool(self._effects[(flow, event.action, event.own, packet, event.pn, "probing")].flow)
+
+    def _after(
+        self, world: World, host: int, effect: _Effect, label: str, *, is_move: bool
+    ) -> Iterator[tuple[str, World, bool]]:
+        """The states after a step: what is sent waits in the channel; if that is full, any one packet is lost."""
+        flows = (effect.flow, world.flows[1]) if host == 0 else (world.flows[0], effect.flow)
+        world = self._remember(world._replace(flows=flows), host)
+        if effect.renewed:
+            world = self._stale(world, host)
+        world = self._swept(world)
+        other = 1 - host
+        variants = [(world.old[other], world.new[other])]
+        for send in effect.sends:
+            for to in self._destinations(world, host, send):
+                nonce = CANDIDATE if send.nonce == CANDIDATE else STALE if send.nonce else 0
+                packet = Packet(send.message, send.version, world.outer[host], to, send.echo, nonce)
+                number = self.packet_id(packet)
+                if not self._is_dead(world, other, number, is_new=True):
+                    variants = [after for channel in variants for after in self._put(channel, number)]
+        for old, new in variants:
+            if host == 0:
+                yield label, world._replace(old=(world.old[0], old), new=(world.new[0], new)), is_move
+            else:
+                yield label, world._replace(old=(old, world.old[1]), new=(new, world.new[1])), is_move
+
+    def _put(
+        self, channel: tuple[tuple[int, ...], tuple[int, ...]], number: int
+    ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+        old, new = channel
+        if len(old) + len(new) < self.bounds.capacity:
+            yield old, (*new, number)
+            return
+        yield channel
+        for index in range(len(old)):
+            yield old[:index] + old[index + 1 :], (*new, number)
+        for index in range(len(new)):
+            yield old, (*new[:index], *new[index + 1 :], number)
+
+    def _destinations(self, world: World, host: int, send: Send) -> list[str]:
+        if not send.everywhere:
+            return [str(send.to)]
+        if self.bounds.rendezvous:
+            return [RELAYED]
+        flow = self.flows[world.flows[host]]
+        return [str(place) for place in dict.fromkeys((flow.peer_addr, flow.cand_addr)) if place is not None]
+
+    # ---- naming -------------------------------------------------------------------------------------------------
+
+    def _remember(self, world: World, host: int) -> World:
+        if not (self.bounds.reuse or self.bounds.rebinds):
+            return world  # the address's name tells its version
+        seen = world.history[host] | {(self.flows[world.flows[host]].own_version, world.outer[host])}
+        return world._replace(history=(seen, world.history[1]) if host == 0 else (world.history[0], seen))
+
+    def _stale(self, world: World, host: int) -> World:
+        """The candidate of ``host`` is gone: its nonce, wherever it is on the way, matches nothing any more."""
+        challenges, answers = {Message.SYN_ACK, Message.RSYN_ACK}, {Message.ACK}
+        old, new = list(world.old), list(world.new)
+        for to, kinds in ((1 - host, challenges), (host, answers)):
+            old[to] = tuple(sorted(self._rename(number, kinds) for number in old[to]))
+            new[to] = tuple(self._rename(number, kinds) for number in new[to])
+        return world._replace(old=(old[0], old[1]), new=(new[0], new[1]))
+
+    def _rename(self, number: int, kinds: set[Message]) -> int:
+        packet = self.packets[number]
+        if packet.message in kinds and packet.nonce == CANDIDATE:
+            return self.packet_id(packet._replace(nonce=STALE))
+        return number
+
+    def _swept(self, world: World) -> World:
+        """Without the packets that are dead."""
+        old = [[n for n in world.old[host] if not self._is_dead(world, host, n, is_new=False)] for host in (0, 1)]
+        new = [[n for n in world.new[host] if not self._is_dead(world, host, n, is_new=True)] for host in (0, 1)]
+        return world._replace(old=(tuple(old[0]), tuple(old[1])), new=(tuple(new[0]), tuple(new[1])))
+
+    def _is_dead(self, world: World, host: int, number: int, *, is_new: bool) -> bool:
+        """Whether delivering this packet can never change or send anything again, now or later."""
+        if not self.bounds.reuse and self.packets[number].dst not in {RELAYED, world.outer[host]}:
+            return True
+        if not self.bounds.sweep:
+            return False
+        key = (world.flows[host], number, is_new)
+        dead = self._dead.get(key)
+        if dead is None:
+            dead = self._dead[key] = _is_dead(self.flows[world.flows[host]], self.packets[number], is_new=is_new)
+        return dead
+
+    # ---- symmetry -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the hosts differ in nothing but their names."""
+        return self.bounds.opened and not self.bounds.rebinds and not self.bounds.reuse
+
+    def mirror(self, world: World) -> World:
+        """The same state with the hosts' names exchanged."""
+        flows, old, new, outer = world.flows, world.old, world.new, world.outer
+        return world._replace(
+            flows=(self._mirror_flow(flows[1]), self._mirror_flow(flows[0])),
+            old=(self._mirror_packets(old[1], is_old=True), self._mirror_packets(old[0], is_old=True)),
+            new=(self._mirror_packets(new[1], is_old=False), self._mirror_packets(new[0], is_old=False)),
+            outer=(_exchange(outer[1]), _exchange(outer[0])),
         )
-    return World(flows, ((), ()), ("a1", "b1"), bounds.moves, bounds.rebinds, history)
+
+    def _mirror_flow(self, number: int) -> int:
+        mirrored = self._mirrors.get(number)
+        if mirrored is None:
+            flow = self.flows[number]
+            own, peer, cand = (_exchange(place) for place in (flow.own_addr, flow.peer_addr, flow.cand_addr))
+            mirrored = self.flow_id(replace(flow, own_addr=own, peer_addr=peer, cand_addr=cand))
+            self._mirrors[number] = mirrored
+        return mirrored
+
+    def _mirror_packets(self, numbers: tuple[int, ...], *, is_old: bool) -> tuple[int, ...]:
+        found = []
+        for number in numbers:
+            mirrored = self._packet_mirrors.get(number)
+            if mirrored is None:
+                packet = self.packets[number]
+                other = packet._replace(src=_exchange(packet.src), dst=_exchange(packet.dst))
+                mirrored = self._packet_mirrors[number] = self.packet_id(other)
+            found.append(mirrored)
+        return tuple(sorted(found)) if is_old else tuple(found)
+
+    # ---- properties ---------------------------------------------------------------------------------------------
+
+    def check(self, before: World, after: World) -> str | None:
+        """Safety of one step: a sentence on what is broken, or None."""
+        for host in (0, 1):
+            old, new, peer = (self.flows[n] for n in (before.flows[host], after.flows[host], after.flows[1 - host]))
+            if (
+                new.own_version < old.own_version
+                or new.confirmed_version < old.confirmed_version
+                or new.peer_version < old.peer_version
+            ):
+                return f"a version of host {'ab'[host]} went back"
+            if new.confirmed_version > new.own_version or new.peer_version > peer.own_version:
+                return f"host {'ab'[host]} knows a version that does not exist"
+            if new.peer_nonce and not self._was_there(after, 1 - host, new.peer_version, str(new.peer_addr)):
+                return f"host {'ab'[host]} uses an address at which its peer never was at version {new.peer_version}"
+            answered = max(peer.peer_version, peer.cand_version)
+            if new.confirmed_version > max(answered, 1) and peer.state is not FlowState.CLOSED:
+                return f"host {'ab'[host]} takes version {new.confirmed_version} for confirmed, but the peer lacks it"
+        return None
+
+    def _was_there(self, world: World, host: int, version: int, place: str) -> bool:
+        if not (self.bounds.reuse or self.bounds.rebinds):
+            return place == f"{'ab'[host]}{version}"
+        return (version, place) in world.history[host]
+
+    def is_good(self, world: World) -> bool:
+        """Both hosts hold each other's present address, so that pings succeed (or the flow is closed)."""
+        first, second = self.flows[world.flows[0]], self.flows[world.flows[1]]
+        if (first.known and first.state is FlowState.CLOSED) or (second.known and second.state is FlowState.CLOSED):
+            return True
+        settled = first.state is FlowState.ESTABLISHED and second.state is FlowState.ESTABLISHED
+        return settled and first.peer_addr == world.outer[1] and second.peer_addr == world.outer[0]
 
 
-def _canonical(world: World, bounds: Bounds) -> World:
-    """Drop dead packets, then rename packet numbers and nonces by rank: only their order and equality matter."""
-    flows = list(world.flows)
-    channels = [
-        [packet for packet in world.channels[host] if not _is_dead(world, bounds, host, packet)] for host in (0, 1)
-    ]
-    names: tuple[dict[int, int], dict[int, int]] = ({0: 0}, {0: 0})
-    for host in (0, 1):
-        flow = flows[host]
-        highest = flow.highest_pn
-        newer = sorted({packet.pn for packet in channels[host] if packet.pn > highest})
-        rank = {pn: index + 1 for index, pn in enumerate(newer)}
-        channels[host] = [packet._replace(pn=rank.get(packet.pn, -1)) for packet in channels[host]]
-        for nonce in (flow.peer_nonce, flow.cand_nonce):
-            names[host].setdefault(nonce, len(names[host]))
-        pn = 0 if highest >= 0 else -1
-        peer_nonce, cand_nonce = names[host][flow.peer_nonce], names[host][flow.cand_nonce]
-        if (pn, peer_nonce, cand_nonce) != (highest, flow.peer_nonce, flow.cand_nonce):
-            flows[host] = replace(flow, highest_pn=pn, peer_nonce=peer_nonce, cand_nonce=cand_nonce)
-    for host in (0, 1):  # a challenge to host carries a nonce that the other drew, an ACK to host one of its own
-        channels[host] = _name_nonces(channels[host], names[host], names[1 - host])
-    return world._replace(flows=(flows[0], flows[1]), channels=(tuple(channels[0]), tuple(channels[1])))
+def _exchange(place: Any) -> Any:
+    """The name of an address with a for b and b for a."""
+    return place.translate(_EXCHANGED) if isinstance(place, str) else place
 
 
-def _name_nonces(packets: list[Packet], own: dict[int, int], other: dict[int, int]) -> list[Packet]:
-    packets.sort()
-    for index, packet in enumerate(packets):
-        if packet.nonce:
-            names = own if packet.message is Message.ACK else other
-            packets[index] = packet._replace(nonce=names.setdefault(packet.nonce, len(names)))
-    packets.sort()
-    return packets
+def _intern(value: _T, ids: dict[_T, int], values: list[_T]) -> int:
+    number = ids.get(value)
+    if number is None:
+        number = ids[value] = len(values)
+        values.append(value)
+    return number
 
 
-def _is_dead(world: World, bounds: Bounds, host: int, packet: Packet) -> bool:
-    """Whether delivering this packet can never change or send anything again, now or later."""
-    flow = world.flows[host]
-    if packet.dst not in {"*", world.outer[host]} and not bounds.reuse:
-        return True
-    if not flow.known or flow.state in {FlowState.SYN_SENT, FlowState.SYN_RECEIVED}:
+def _is_dead(flow: Flow, packet: Packet, *, is_new: bool) -> bool:
+    if not flow.known or flow.state in _OPENING:
         return False
     message = packet.message
     if message is Message.ACK:
-        return packet.nonce != flow.cand_nonce or packet.echo != flow.cand_version
+        return packet.nonce != CANDIDATE or packet.echo != flow.cand_version
     if message is Message.RSYN_ACK:
         return packet.echo < flow.own_version
     if message is Message.DATA:
-        return packet.pn <= flow.highest_pn
-    if message is Message.RSYN and packet.pn <= flow.highest_pn:
-        return packet.version < flow.peer_version
-    return False
-
-
-def successors(world: World, bounds: Bounds, step: StepFunction = flow_step) -> Iterator[tuple[str, World, bool]]:
-    """Every next state with its label, and whether the step is one of those that stop in the end (a move)."""
-    for host in (0, 1):
-        yield from _local(world, bounds, host, step)
-        for index, packet in enumerate(world.channels[host]):
-            if packet.dst in {world.outer[host], "*"}:
-                yield from _received(world, bounds, host, index, step)
-    if world.rebinds and world.flows[0].state is not FlowState.CLOSED:
-        outer = f"n{bounds.rebinds - world.rebinds + 1}"
-        moved = world._replace(outer=(outer, world.outer[1]), rebinds=world.rebinds - 1)
-        yield "a REBIND", _canonical(_remember(moved, 0), bounds), True
-
-
-def _local(world: World, bounds: Bounds, host: int, step: StepFunction) -> Iterator[tuple[str, World, bool]]:
-    flow = world.flows[host]
-    name = "ab"[host]
-    if host == 0 and flow.state is FlowState.CLOSED and not flow.known:
-        for after in _act(world, bounds, host, Step(Action.OPEN, source="b1", own="a1"), step):
-            yield f"{name} OPEN", after, False
-        return
-    if (flow.state, Action.MOVE) in FLOW_TABLE and world.moves:
-        fresh = f"{name}{flow.own_version + 1}"
-        places = [f"{name}{number}" for number in range(1, bounds.reuse + 1)] if bounds.reuse else [fresh]
-        for place in places:
-            if place != flow.own_addr:
-                outer = (place, world.outer[1]) if host == 0 else (world.outer[0], place)
-                placed = world._replace(outer=outer, moves=world.moves - 1)
-                for after in _act(placed, bounds, host, Step(Action.MOVE, own=place), step):
-                    yield f"{name} MOVE {place}", after, True
-    for action in _local_actions(bounds, flow):
-        if (flow.state, action) in FLOW_TABLE:
-            for after in _act(world, bounds, host, Step(action, everywhere=True), step):
-                yield f"{name} {action.value}", after, action is Action.CLOSE
-
-
-def _local_actions(bounds: Bounds, flow: Flow) -> Iterator[Action]:
-    yield Action.RETRANSMIT
-    if bounds.data:
-        yield Action.SEND_DATA
-    if bounds.closing:
-        yield Action.CLOSE
-    if flow.state in {FlowState.SYN_SENT, FlowState.SYN_RECEIVED}:
-        yield Action.EXPIRE
-
-
-def _received(
-    world: World, bounds: Bounds, host: int, index: int, step: StepFunction
-) -> Iterator[tuple[str, World, bool]]:
-    packet = world.channels[host][index]
-    channels = list(world.channels)
-    channels[host] = channels[host][:index] + channels[host][index + 1 :]
-    rest = world._replace(channels=(channels[0], channels[1]))
-    event = Step(
-        RECEIVE[packet.message],
-        source=packet.src,
-        own=rest.outer[host],
-        version=packet.version,
-        pn=packet.pn,
-        echo=packet.echo,
-        nonce=packet.nonce,
-        challenge=FRESH,
-    )
-    for after in _act(rest, bounds, host, event, step):
-        yield f"{'ab'[host]} {event.action.value}", after, False
-
-
-def _act(world: World, bounds: Bounds, host: int, event: Step, step: StepFunction) -> Iterator[World]:
-    """The states after a step: what is sent waits in the channel; if that is full, any one packet is lost."""
-    outcome = step(world.flows[host], event)
-    flows = (outcome.flow, world.flows[1]) if host == 0 else (world.flows[0], outcome.flow)
-    world = _remember(world._replace(flows=flows), host)
-    other = 1 - host
-    variants = [world.channels[other]]
-    number = 1 + max([world.flows[other].highest_pn, *(packet.pn for packet in world.channels[other])], default=0)
-    for send in outcome.sends:
-        for to in _destinations(world, bounds, host, send):
-            number += 1
-            packet = Packet(send.message, send.version, number, world.outer[host], to, send.echo, send.nonce)
-            if not _is_dead(world, bounds, other, packet):
-                variants = [after for channel in variants for after in _put(channel, packet, bounds.capacity)]
-    for channel in variants:
-        channels = (world.channels[0], channel) if host == 0 else (channel, world.channels[1])
-        yield _canonical(world._replace(channels=channels), bounds)
-
-
-def _put(channel: tuple[Packet, ...], packet: Packet, capacity: int) -> Iterator[tuple[Packet, ...]]:
-    if len(channel) < capacity:
-        yield (*channel, packet)
-        return
-    yield channel
-    for index in range(len(channel)):
-        yield (*channel[:index], *channel[index + 1 :], packet)
-
-
-def _destinations(world: World, bounds: Bounds, host: int, send: Send) -> list[str]:
-    flow = world.flows[host]
-    if not send.everywhere:
-        return [str(send.to)]
-    known = [str(place) for place in dict.fromkeys((flow.peer_addr, flow.cand_addr)) if place is not None]
-    if bounds.rendezvous:
-        return ["*", *(place for place in known if place == world.outer[1 - host])][:1]
-    return known
-
-
-def _remember(world: World, host: int) -> World:
-    version = world.flows[host].own_version
-    history = list(world.history)
-    history[host] = history[host] | {(version, world.outer[host])}
-    return world._replace(history=(history[0], history[1]))
-
-
-def check(before: World, after: World) -> str | None:
-    """Safety of one step: a sentence on what is broken, or None."""
-    for host in (0, 1):
-        old, new, peer = before.flows[host], after.flows[host], after.flows[1 - host]
-        places = after.history[1 - host]
-        if (new.own_version, new.confirmed_version, new.peer_version) < (
-            old.own_version, old.confirmed_version, old.peer_version
-        ) or new.confirmed_version < old.confirmed_version or new.peer_version < old.peer_version:  # fmt: skip
-            return f"a version of host {'ab'[host]} went back"
-        if new.confirmed_version > new.own_version or new.peer_version > peer.own_version:
-            return f"host {'ab'[host]} knows a version that does not exist"
-        if new.peer_version and new.peer_nonce and (new.peer_version, new.peer_addr) not in places:
-            return f"host {'ab'[host]} uses an address at which its peer never was at version {new.peer_version}"
-        answered = max(peer.peer_version, peer.cand_version)
-        if new.confirmed_version > max(answered, 1) and peer.state is not FlowState.CLOSED:
-            return f"host {'ab'[host]} takes version {new.confirmed_version} for confirmed, but the peer lacks it"
-    return None
-
-
-def is_good(world: World) -> bool:
-    """Both hosts hold each other's present address, so that pings succeed (or the flow is closed)."""
-    first, second = world.flows
-    if FlowState.CLOSED in {first.state, second.state} and first.known:
-        return bool(second.known or first.state is FlowState.CLOSED)
-    settled = first.state is FlowState.ESTABLISHED and second.state is FlowState.ESTABLISHED
-    return settled and first.peer_addr == world.outer[1] and second.peer_addr == world.outer[0]
+        return not is_new
+    return message is Message.RSYN and not is_new and packet.version < flow.peer_version
 
 
 def explore(bounds: Bounds, step: StepFunction = flow_step, stop_at: int = 1) -> Report:
     """Walk every reachable state within ``bounds``; stop early after ``stop_at`` violations."""
     report = Report()
-    start = initial(bounds)
+    space = Space(bounds, step)
+    start = space.initial()
     index: dict[World, int] = {start: 0}
     order: list[World] = [start]
     parents: list[tuple[int, str]] = [(-1, "start")]
-    calm: list[list[int]] = []  # predecessors by steps that need no move
+    calm: list[list[int]] = [[]]  # predecessors by steps that need no move
     good: list[int] = []
+    symmetric = space.is_symmetric
     at = 0
     while at < len(order):
         world = order[at]
-        while len(calm) < len(order):
-            calm.append([])
-        if is_good(world):
+        if space.is_good(world):
             good.append(at)
-        for label, following, is_move in successors(world, bounds, step):
+        for label, following, is_move in space.successors(world):
             report.steps += 1
-            action = label.split(" ")[1]
-            report.actions[action] = report.actions.get(action, 0) + 1
             number = index.get(following)
+            if number is None and symmetric:
+                number = index.get(space.mirror(following))
             if number is None:
                 number = len(order)
                 if number >= bounds.limit:
@@ -328,30 +452,26 @@ def explore(bounds: Bounds, step: StepFunction = flow_step, stop_at: int = 1) ->
                 order.append(following)
                 parents.append((at, label))
                 calm.append([])
+                action = label.split(" ")[1]
+                report.actions[action] = report.actions.get(action, 0) + 1
             if not is_move:
                 calm[number].append(at)
-            broken = check(world, following)
-            if broken is not None:
+            if world.flows != following.flows and (broken := space.check(world, following)) is not None:
                 report.violations.append(f"{broken}: {' / '.join(_path(parents, at))} / {label}")
                 if len(report.violations) >= stop_at:
                     report.states = len(order)
                     return report
         at += 1
     report.states = len(order)
-    _find_stuck(report, order, parents, calm, good, stop_at)
+    _find_stuck(report, parents, calm, good, stop_at)
     return report
 
 
 def _find_stuck(
-    report: Report,
-    order: list[World],
-    parents: list[tuple[int, str]],
-    calm: list[list[int]],
-    good: list[int],
-    stop_at: int,
+    report: Report, parents: list[tuple[int, str]], calm: list[list[int]], good: list[int], stop_at: int
 ) -> None:
     """States from which no good state can be reached without a further move."""
-    healed = bytearray(len(order))
+    healed = bytearray(len(calm))
     queue = list(good)
     for number in queue:
         healed[number] = 1
@@ -360,7 +480,7 @@ def _find_stuck(
             if not healed[previous]:
                 healed[previous] = 1
                 queue.append(previous)
-    stuck = [number for number in range(len(order)) if not healed[number]]
+    stuck = [number for number in range(len(calm)) if not healed[number]]
     report.stuck = len(stuck)
     for number in stuck[:stop_at]:
         report.violations.append(f"stuck: {' / '.join(_path(parents, number))}")

@@ -229,10 +229,14 @@ def _recv_rsyn_ack(flow: Flow, event: Step) -> Outcome:
 
 
 def _send_ping(flow: Flow, event: Step) -> Outcome:
+    if flow.peer_addr is None:  # closed before its opening was finished: no validated address to send to
+        return Outcome(flow)
     return Outcome(flow, (Send(Message.PING, flow.peer_addr, flow.own_version, nonce=event.nonce),))
 
 
 def _send_data(flow: Flow, event: Step) -> Outcome:
+    if flow.peer_addr is None:
+        return Outcome(flow)
     return Outcome(flow, (Send(Message.DATA, flow.peer_addr, flow.own_version),))
 
 

@@ -8,11 +8,13 @@ and can be written as a trace for the model to judge.
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from controller.eccp.explore import RECEIVE, Packet
+from controller.eccp.explore import RECEIVE
 from controller.eccp.flow import Flow, Send, Step
 from controller.eccp.flow import step as flow_step
 from controller.eccp.names import Action, FlowState, Message
@@ -23,6 +25,18 @@ from controller.eccp.tracing import TraceWriter
 
 CHANNEL = 12
 RENDEZVOUS = "r"
+
+
+class Packet(NamedTuple):
+    """A packet in the network; ``dst`` may be the rendezvous."""
+
+    message: Message
+    version: int
+    pn: int
+    src: str
+    dst: str
+    echo: int
+    nonce: int
 
 
 @dataclass(slots=True)
@@ -105,7 +119,6 @@ class Walk:
         source = packet.src
         if self._random.random() < 0.02:  # somebody repeats it from elsewhere, faster than the original
             source = f"x{self._random.randrange(1 << 30)}"
-            self.hosts[1 - index].places.add((packet.version, source))
         event = Step(
             RECEIVE[packet.message],
             source=source,
@@ -168,7 +181,9 @@ def expect(condition: bool, what: str) -> None:
         raise AssertionError(what)
 
 
-def walk_many(steps: int, seed: int, length: int = 2000, progress: Callable[[int], None] | None = None) -> int:
+def walk_many(
+    steps: int, seed: int, length: int = 2000, progress: Callable[[int], None] | None = None
+) -> int:
     """Walks of at most ``length`` steps from successive seeds until ``steps`` are taken; returns the number of moves."""
     taken = moves = 0
     while taken < steps:
@@ -184,3 +199,22 @@ def walk_many(steps: int, seed: int, length: int = 2000, progress: Callable[[int
 
 _LOCAL = (Action.RETRANSMIT, Action.SEND_DATA, Action.SEND_PING, Action.CLOSE, Action.EXPIRE)
 _WEIGHTS = (10, 8, 4, 0.02, 0.005)
+
+
+def main() -> None:
+    """``python -m controller.eccp.walk --steps N [--trace FILE]``: walk, and keep the first walk as a trace."""
+    parser = argparse.ArgumentParser(description="random walks of the ECCP flow machine")
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--trace", help="write one walk of --steps steps here, as JSON lines")
+    arguments = parser.parse_args()
+    if arguments.trace:
+        with open(arguments.trace, "w", encoding="utf-8") as out:
+            Walk(arguments.seed, TraceWriter(out, ("a", "b"), rendezvous=RENDEZVOUS)).run(arguments.steps)
+        return
+    moves = walk_many(arguments.steps, arguments.seed)
+    print(f"{arguments.steps} steps, {moves} moves, no violation")
+
+
+if __name__ == "__main__":
+    main()
