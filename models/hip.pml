@@ -130,9 +130,9 @@ inline mobile_timers() {
         :: live && waits == RETRIES -> broken = true; printf("MSC broken 0 0 0 0\n")
         :: else
         fi
-    :: live && unacked == 0 && !ok[0] -> send(0, PING, 0, 0)
     :: else
-    fi
+    fi;
+    if :: live && !ok[0] -> send(0, PING, 0, 0) :: else fi
 }
 
 inline peer_timers() {
