@@ -259,3 +259,21 @@ class BackendRecovered:
 
     time: float
     server: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMoved:
+    """One end of an ECCP flow is reached elsewhere from ``version`` on; ``host`` names the daemon that says so.
+
+    ``who`` is ``own`` (that host moved) or ``peer``; ``own`` and ``peer`` are the path's two outer UDP ends now.
+    ``identity`` (of the peer) and ``flow`` (the host's own id) are hexadecimal.
+    """
+
+    time: float
+    host: str
+    identity: str
+    flow: str
+    version: int
+    who: str
+    own: Endpoint
+    peer: Endpoint

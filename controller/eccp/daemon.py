@@ -202,10 +202,21 @@ class Daemon:
         for notice in self.peer.take_notices():
             name, facts = describe(notice)
             facts["time"] = time.monotonic()
+            self._add_path(notice, facts)
             self.history = [*self.history[-HISTORY:], {"event": name, **facts}]
             logger.info("%s %s", name, facts)
             self._emit(name, facts)
             self._act_on(notice)
+
+    def _add_path(self, notice: Notice, facts: dict[str, Any]) -> None:
+        """A move is told with the path's two ends and the peer's identity."""
+        if not isinstance(notice, OwnMoveConfirmed | PeerAddressValidated):
+            return
+        entry = self.peer.flows.get(notice.flow)
+        facts["host"] = self.settings.name
+        if entry is not None:
+            facts["identity"] = entry.connection.identity.hex()
+            facts["own"], facts["peer"] = str(entry.flow.own_addr), str(entry.flow.peer_addr)
 
     def _act_on(self, notice: Notice) -> None:
         connection = self.peer.connections.get(notice.connection)

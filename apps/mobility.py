@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shows where ECCP hosts move and pre-installs flows for the new place: ``ryu-manager apps/mobility.py``.
+
+Only an adapter: `FlowMoved` from the bus in, `controller.eccp.mobility` asked, its flow changes out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from controller.config import make_run_dir
+from controller.core import events
+from controller.core.errors import ConfigError
+from controller.eccp.mobility import Mobility, describe
+from controller.openflow.app import OpenFlowApp
+from controller.openflow.framework import set_ev_cls
+
+
+class MobilityApp(OpenFlowApp):
+    """Feeds `Mobility` with moves and switches, and carries out what it answers."""
+
+    _EVENTS: ClassVar[list[type]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Begin to listen for switches; a fault in the settings ends the process with its mend."""
+        super().__init__(*args, **kwargs)
+        self.mobility = Mobility()
+        try:
+            self.listen(make_run_dir())
+        except ConfigError as error:
+            self.give_up(str(error))
+
+    def handle(self, event: object) -> None:
+        """Ask what the event calls for and do it."""
+        changes = self.mobility.handle(event)
+        if changes:
+            self.send(changes)
+
+    @set_ev_cls(events.FlowMoved)
+    def _on_flow_moved(self, event: events.FlowMoved) -> None:
+        """An ECCP daemon tells of a move."""
+        self.logger.info("%s", describe(event))
+        self.handle(event)
