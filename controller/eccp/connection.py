@@ -41,6 +41,7 @@ class FlowEntry:
     weight: float = 1.0
     is_backup: bool = False
     closing_whole: bool = False
+    opened_here: bool = False
     added: bool = False  # opened inside a connection that had its keys already
     seen_pn: int = -1  # newest number of data from the active address; merged into the flow before its next step
     cookies_taken: int = 0
@@ -71,6 +72,11 @@ class FlowEntry:
     def is_open(self) -> bool:
         """Whether the flow is established, moving or closing."""
         return self.flow.state in OPEN_STATES
+
+    @property
+    def name(self) -> int:
+        """The opener's flow id: the same at both ends."""
+        return self.local_id if self.opened_here else self.remote_id
 
     def take_number(self, count: int = 1) -> int:
         """The next packet number; ``count`` consecutive ones are taken."""

@@ -138,7 +138,7 @@ Notice = (
 
 
 class TraceRow(NamedTuple):
-    """One step of the flow machine, for conformance traces."""
+    """One step of the flow machine, for conformance traces; ``flow`` is the opener's id."""
 
     flow: int
     action: Action

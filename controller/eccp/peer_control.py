@@ -135,7 +135,7 @@ def apply(
         for record in _transmit(peer, entry, send, reply_own if send.to == event.source else None)
     ]
     if peer.trace is not None:
-        peer.trace(TraceRow(entry.local_id, event.action, event, received, relayed, tuple(sent), entry.flow))
+        peer.trace(TraceRow(entry.name, event.action, event, received, relayed, tuple(sent), entry.flow))
     _report(peer, entry, before, outcome, now)
     peer_timers.after_step(peer, entry, before, now)
     return outcome

@@ -20,7 +20,7 @@ from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
 from controller.eccp.keys import Cipher
 from controller.eccp.names import Action, FlowState, Message
-from controller.eccp.outputs import Buffer, Datagram, Delivery, FirstData
+from controller.eccp.outputs import Buffer, Datagram, Delivery, FirstData, SentRecord, TraceRow
 from controller.eccp.ring import SentFrame
 from controller.eccp.scheduler import choose
 from controller.eccp.slices import VNET_SIZE, WIRE, cut, inner_source, join, parse_head
@@ -114,6 +114,9 @@ def _send_cut(peer: Peer, entry: FlowEntry, sent: SentFrame, *, resent: bool, to
                     parts.append(body)
                     parts.append(encrypt(nonce, b"", header + body))
         peer.emit(Datagram(own, target, parts, size if len(group) > 1 else 0))
+    if peer.trace is not None:
+        records = (SentRecord(Message.DATA, flow.own_version, number + at, own, target) for at in range(count))
+        peer.trace(TraceRow(entry.name, Action.SEND_DATA, Step(Action.SEND_DATA), None, False, tuple(records), flow))
 
 
 def resend_own(peer: Peer, entry: FlowEntry, now: float) -> None:

@@ -36,6 +36,7 @@ def connect(
     """Send the first SYN of a new connection."""
     connection = peer.new_connection(initiator=True, service=service)
     entry = peer.new_flow(connection)
+    entry.opened_here = True
     connection.handshake = Handshake(
         peer.settings.credentials,
         initiator=True,
@@ -59,7 +60,7 @@ def add_flow(
     if len(connection.flows) >= peer.settings.max_flows:
         raise LocalError(f"a connection has at most {peer.settings.max_flows} flows")
     entry = peer.new_flow(connection)
-    entry.added = True
+    entry.added = entry.opened_here = True
     entry.is_backup = backup
     entry.cipher_in = connection.secrets.receiver(entry.local_id)
     entry.began_at = now

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from controller.eccp.flow import Flow, Step
@@ -16,17 +16,17 @@ _WITH_NONCE = _WITH_ECHO | {Message.PING, Message.PONG}
 
 
 class TraceWriter:
-    """Writes one trace file; every call of `step` is a line."""
+    """Hands a trace to ``sink`` row by row, the head first; every call of `step` is a row."""
 
     def __init__(
         self,
-        out: TextIO,
+        sink: Callable[[dict[str, Any]], None],
         hosts: tuple[str, str],
         listed: dict[str, list[str]] | None = None,
         rendezvous: str | None = None,
     ) -> None:
-        """Write the head line: host names, the addresses each has listed, and the rendezvous."""
-        self._out = out
+        """``listed`` holds the addresses that each host has listed, ``rendezvous`` the name of one or None."""
+        self._line = sink
         self._step = 0
         head = {"trace": "eccp", "format": 1, "hosts": list(hosts), "listed": listed or {h: [] for h in hosts}}
         self._line({**head, "rendezvous": rendezvous})
@@ -50,8 +50,10 @@ class TraceWriter:
         row["after"] = describe_flow(after)
         self._line(row)
 
-    def _line(self, row: dict[str, Any]) -> None:
-        self._out.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+def write_lines(out: TextIO) -> Callable[[dict[str, Any]], None]:
+    """A sink that writes rows as JSON lines."""
+    return lambda row: print(json.dumps(row, separators=(",", ":")), file=out)
 
 
 def _received(event: Step, message: Message, *, relayed: bool) -> dict[str, Any]:

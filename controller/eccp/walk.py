@@ -12,7 +12,7 @@ import argparse
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from controller.eccp.explore import RECEIVE
 from controller.eccp.flow import Flow, Send, Step
@@ -21,7 +21,7 @@ from controller.eccp.names import Action, FlowState, Message
 from controller.eccp.outputs import SentRecord
 from controller.eccp.replay import ReplayWindow
 from controller.eccp.table import FLOW_TABLE
-from controller.eccp.tracing import TraceWriter
+from controller.eccp.tracing import TraceWriter, write_lines
 
 CHANNEL = 12
 RENDEZVOUS = "r"
@@ -181,19 +181,21 @@ def expect(condition: bool, what: str) -> None:
         raise AssertionError(what)
 
 
-def walk_many(
-    steps: int, seed: int, length: int = 2000, progress: Callable[[int], None] | None = None
-) -> int:
-    """Walks of at most ``length`` steps from successive seeds until ``steps`` are taken; returns the number of moves."""
+Sink = Callable[[dict[str, Any]], None]
+
+
+def walk_many(steps: int, seed: int, length: int = 2000, sink: Callable[[], Sink] | None = None) -> int:
+    """Walks of at most ``length`` steps from successive seeds until ``steps`` are taken; returns the number of moves.
+
+    ``sink`` gives, for each walk, where its trace goes.
+    """
     taken = moves = 0
     while taken < steps:
-        walk = Walk(seed)
+        walk = Walk(seed, TraceWriter(sink(), ("a", "b"), rendezvous=RENDEZVOUS) if sink else None)
         walk.run(min(length, steps - taken))
         taken += walk.steps
         moves += walk.moves
         seed += 1
-        if progress is not None:
-            progress(taken)
     return moves
 
 
@@ -202,17 +204,17 @@ _WEIGHTS = (10, 8, 4, 0.02, 0.005)
 
 
 def main() -> None:
-    """``python -m controller.eccp.walk --steps N [--trace FILE]``: walk, and keep the first walk as a trace."""
+    """``python -m controller.eccp.walk --steps N [--trace FILE]``: walk, and keep the traces."""
     parser = argparse.ArgumentParser(description="random walks of the ECCP flow machine")
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trace", help="write one walk of --steps steps here, as JSON lines")
+    parser.add_argument("--trace", help="write the walks here as JSON lines, for python -m models.conformance")
     arguments = parser.parse_args()
     if arguments.trace:
         with open(arguments.trace, "w", encoding="utf-8") as out:
-            Walk(arguments.seed, TraceWriter(out, ("a", "b"), rendezvous=RENDEZVOUS)).run(arguments.steps)
-        return
-    moves = walk_many(arguments.steps, arguments.seed)
+            moves = walk_many(arguments.steps, arguments.seed, sink=lambda: write_lines(out))
+    else:
+        moves = walk_many(arguments.steps, arguments.seed)
     print(f"{arguments.steps} steps, {moves} moves, no violation")
 
 
