@@ -61,6 +61,22 @@ print("good")
 """
 
 
+# Sends packets of ten datagrams each, which the device is to cut (UDP_SEGMENT), and wants all of them back.
+UDP_SEGMENTS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(20)
+    sock.connect((sys.argv[1], 5000))
+    sock.setsockopt(17, 103, 1200)  # SOL_UDP, UDP_SEGMENT
+    for turn in range(20):
+        datagrams = [bytes([turn, number]) * 600 for number in range(9)] + [b"the last one is shorter"]
+        sock.send(b"".join(datagrams))
+        assert [sock.recv(70000) for _ in datagrams] == datagrams
+print("good")
+"""
+
+
 def rewrite_to_server(pair, version, protocol):
     """Bring what is dialled as VIRTUAL, port 5000, to the server's port 7000, and answers back."""
     proto = protocol if version == 4 else f"{protocol}6"
@@ -108,6 +124,17 @@ def test_udp_with_rewritten_addresses_and_ports(pair, version):
     assert echo.stdout.readline() == "ready\n"
     assert pair.client.run(sys.executable, "-c", UDP_ASK, VIRTUAL[version]).stdout == "good\n"
     assert checksum_errors(pair.client, pair.server) == 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_large_udp_packets_stay_the_datagrams_they_were(tso_pair, version):
+    pair = tso_pair
+    rewrite_to_server(pair, version, "udp")
+    echo = pair.server.popen(sys.executable, "-c", UDP_ECHO, pair.server_addresses[version])
+    assert echo.stdout.readline() == "ready\n"
+    assert pair.client.run(sys.executable, "-c", UDP_SEGMENTS, VIRTUAL[version]).stdout == "good\n"
+    assert checksum_errors(pair.client, pair.server) == 0
+    assert average_size(pair.ovs, pair.client) > 2 * MTU
 
 
 @pytest.mark.parametrize("rewritten", [False, True], ids=["plain", "rewritten"])
