@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handover figures of ECCP: RTTs until the first packet at the new address, the application's gap, 100 moves a second."""
+"""Handovers of ECCP: RTTs until the first packet at the new address, the application's gap, 100 moves a second."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from typing import Any
 
-from benchmarks._eccp_lab import INNER_A, INNER_B, PYTHON, Download, base_rtt, build, daemons, events, serve
+from benchmarks._eccp_lab import INNER_A, PYTHON, Download, base_rtt, build, daemons, events, serve
 from benchmarks.harness import Bench, BenchmarkError, percentile, summary
 from controller.eccp.lab import Lab, wait_for
 
@@ -29,7 +28,9 @@ def handover(bench: Bench, delay_ms: float, moves: int, *, early: bool) -> dict[
             stamps.append(time.monotonic())
             lab.ask("a", "move", to=("10.1.0.3", "10.1.0.2")[number % 2])
             time.sleep(pause)
-        wait_for(lambda: len(events(lab, "a", "FirstData")) >= moves or download.process.poll() is not None, 20, "moves")
+        wait_for(
+            lambda: len(events(lab, "a", "FirstData")) >= moves or download.process.poll() is not None, 20, "moves"
+        )
         first = [event["seconds"] for event in events(lab, "a", "FirstData")]
         confirmed = [e["seconds"] for e in events(lab, "a", "FlowMoved") if e["who"] == "own"]
         result = download.result()
@@ -187,5 +188,3 @@ def _mptcp(lab: Lab) -> tuple[str, ...]:
         "socket.socket.__init__ = _init\n"
     )
     return ("env", f"PYTHONPATH={lab.run_dir}")
-
-

@@ -74,8 +74,10 @@ class Download:
                 str(rate), stdout=out,
             )  # fmt: skip
         wait_for(
-            lambda: re.search(r"bytes_received:(\d{6,})", lab.execute("a", "ss", "-tnieH", "dst", f"{host}:8000"))
-            or self.process.poll() is not None,
+            lambda: (
+                re.search(r"bytes_received:(\d{6,})", lab.execute("a", "ss", "-tnieH", "dst", f"{host}:8000"))
+                or self.process.poll() is not None
+            ),
             20,
             "the download's first bytes",
         )

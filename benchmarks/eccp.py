@@ -40,6 +40,7 @@ def run(bench: Bench) -> Outcome:
     details["throughput"] = speed
     details["connections"] = many(bench, 200 if quick else 10_000)
     details["first_packet_p50_rtts"] = {
-        name: round(percentile(samples[f"first_packet_{name}_rtts"], 0.5), 3) for name in ("early_data", "validated_only")
+        name: round(percentile(samples[f"first_packet_{name}_rtts"], 0.5), 3)
+        for name in ("early_data", "validated_only")
     }
     return Outcome(details["first_packet_p50_rtts"]["early_data"], "RTT", details, samples)

@@ -74,7 +74,9 @@ def up(
     port: Annotated[int, typer.Option(help="UDP port at every address; 0 takes a free one.")] = DEFAULT_PORT,
     interface: Annotated[list[str] | None, typer.Option(help="Use only these, first preferred.")] = None,
     rendezvous: Annotated[str | None, typer.Option(help="Rendezvous to use: HOST:PORT#IDENTITY.")] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Do not encrypt inner packets (both ends must say so).")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Do not encrypt inner packets (both ends must say so).")
+    ] = False,
     early_data: Annotated[bool, typer.Option(help="Send to a new address before it is validated, within 3x.")] = True,
     multipath: Annotated[bool, typer.Option("--multipath", help="A flow on every interface.")] = False,
     policy: Annotated[Policy, typer.Option(help="Which flow carries data.")] = Policy.PRIMARY_BACKUP,

@@ -48,7 +48,7 @@ class Demo:
 
     def _build(self) -> Any:
         try:
-            from mininet.net import Mininet
+            from mininet.net import Mininet  # type: ignore[import-untyped]
         except ImportError as error:
             raise ConfigError(
                 "Mininet is not installed: `apt-get install --no-install-recommends mininet`, and a virtual "
@@ -191,27 +191,40 @@ class Demo:
         wait_for(self.received, 20, "the first byte")
         socket = self._tcp_socket()
         wifi = i("phone", "wifi")
-        self._act("WiFi fades: the link goes down, 4G takes over",
-                  lambda: self.sh("phone", f"ip link set {wifi} down"),
-                  lambda: self.peer_of("server", INNER_PHONE).startswith("10.2.0.2:"))  # fmt: skip
+        self._act(
+            "WiFi fades: the link goes down, 4G takes over",
+            lambda: self.sh("phone", f"ip link set {wifi} down"),
+            lambda: self.peer_of("server", INNER_PHONE).startswith("10.2.0.2:"),
+        )
         outer = self.peer_of("server", INNER_PHONE)
-        self._act(f"the 4G operator's NAT rebinds (the server saw {outer})",
-                  lambda: self.nat.send_signal(signal.SIGUSR1),
-                  lambda: self.peer_of("server", INNER_PHONE) not in {outer, ""})  # fmt: skip
-        self._act("WiFi is back, with a new address",
-                  lambda: self.sh("phone", f"ip addr flush dev {wifi} && ip addr add 10.1.0.50/24 dev {wifi} && "
-                                  f"ip link set {wifi} up && ip route replace default via 10.1.0.1 dev {wifi} metric 1"),
-                  lambda: any(p["address"].startswith("10.1.0.50") for p in self.status("phone")["places"]))  # fmt: skip
-        self._act("the phone hops back to WiFi",
-                  lambda: ask(socket_path(self.run_dir, "phone"), {"command": "move", "to": wifi}),
-                  lambda: self.peer_of("server", INNER_PHONE) == "10.1.0.50:4500")  # fmt: skip
-        self._act("the phone's address changes under it",
-                  lambda: self.sh("phone", f"ip addr add 10.1.0.51/24 dev {wifi} && ip addr del 10.1.0.50/24 dev {wifi}"),
-                  lambda: self.peer_of("server", INNER_PHONE) == "10.1.0.51:4500")  # fmt: skip
-        self._act("both ends change their address at the same moment; only the rendezvous knows both",
-                  self._both_at_once,
-                  lambda: self.peer_of("server", INNER_PHONE) == "10.1.0.52:4500"
-                  and self.peer_of("phone", INNER_SERVER) == f"{SERVER_2}:4500")  # fmt: skip
+        self._act(
+            f"the 4G operator's NAT rebinds (the server saw {outer})",
+            lambda: self.nat.send_signal(signal.SIGUSR1),
+            lambda: self.peer_of("server", INNER_PHONE) not in {outer, ""},
+        )
+        self._act(
+            "WiFi is back, with a new address",
+            lambda: self._join_wifi("10.1.0.50"),
+            lambda: any(p["address"].startswith("10.1.0.50") for p in self.status("phone")["places"]),
+        )
+        self._act(
+            "the phone hops back to WiFi",
+            lambda: ask(socket_path(self.run_dir, "phone"), {"command": "move", "to": wifi}),
+            lambda: self.peer_of("server", INNER_PHONE) == "10.1.0.50:4500",
+        )
+        self._act(
+            "the phone's address changes under it",
+            lambda: self._renumber("phone", wifi, "10.1.0.50", "10.1.0.51"),
+            lambda: self.peer_of("server", INNER_PHONE) == "10.1.0.51:4500",
+        )
+        self._act(
+            "both ends change their address at the same moment; only the rendezvous knows both",
+            self._both_at_once,
+            lambda: (
+                self.peer_of("server", INNER_PHONE) == "10.1.0.52:4500"
+                and self.peer_of("phone", INNER_SERVER) == f"{SERVER_2}:4500"
+            ),
+        )
         self.say("nothing more happens; the download goes on")
         same_socket = self._tcp_socket() in {socket, ""}
         download.wait(120)
@@ -222,6 +235,14 @@ class Demo:
                  f"longest pause {verdict.get('longest_gap_ms')} ms, "
                  f"{'one TCP connection throughout' if same_socket else 'ANOTHER TCP CONNECTION'}")  # fmt: skip
         return right
+
+    def _join_wifi(self, address: str) -> None:
+        wifi = self._interface("phone", "wifi")
+        self.sh("phone", f"ip addr flush dev {wifi} && ip addr add {address}/24 dev {wifi} && ip link set {wifi} up")
+        self.sh("phone", f"ip route replace default via 10.1.0.1 dev {wifi} metric 1")
+
+    def _renumber(self, host: str, interface: str, old: str, new: str) -> None:
+        self.sh(host, f"ip addr add {new}/24 dev {interface} && ip addr del {old}/24 dev {interface}")
 
     def _both_at_once(self) -> None:
         i = self._interface

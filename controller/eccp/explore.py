@@ -141,7 +141,9 @@ class Space:
             )
         history = (frozenset({(1, "a1")}), frozenset({(1, "b1")}))
         ids = (self.flow_id(flows[0]), self.flow_id(flows[1]))
-        return World(ids, ((), ()), ((), ()), ("a1", "b1"), self.bounds.moves, self.bounds.rebinds, self.bounds.spoofs, history)
+        return World(
+            ids, ((), ()), ((), ()), ("a1", "b1"), self.bounds.moves, self.bounds.rebinds, self.bounds.spoofs, history
+        )
 
     # ---- steps --------------------------------------------------------------------------------------------------
 

@@ -95,9 +95,7 @@ def open_sealed(
     return version, wire.decode_body(header.kind, plain[8:])
 
 
-def mark_heard(
-    peer: Peer, entry: FlowEntry, number: int, source: Address, own: Address, now: float, size: int
-) -> None:
+def mark_heard(peer: Peer, entry: FlowEntry, number: int, source: Address, own: Address, now: float, size: int) -> None:
     """Note an authentic packet: not to be accepted again, the peer lives, and its source earns a budget."""
     entry.window.mark(number)
     if source != entry.flow.peer_addr:

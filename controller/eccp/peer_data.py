@@ -328,9 +328,7 @@ def _accept_run(
         peer_timers.heard(peer, entry, now)
     entry.unheard_since = None
     if (version, source) != (flow.peer_version, flow.peer_addr) or flow.cand_addr is not None or peer.trace:
-        event = Step(
-            Action.RECV_DATA, source=source, own=own, version=version, pn=newest, challenge=peer.draw_nonce()
-        )
+        event = Step(Action.RECV_DATA, source=source, own=own, version=version, pn=newest, challenge=peer.draw_nonce())
         peer_control.apply(peer, entry, event, now, received=Message.DATA)
     else:
         entry.seen_pn = max(entry.seen_pn, newest)
@@ -346,9 +344,7 @@ def _accept_run(
     _deliver_bodies(peer, entry, header, offset, bodies, 8)
 
 
-def _deliver_bodies(
-    peer: Peer, entry: FlowEntry, header: Header, offset: int, bodies: list[Buffer], skip: int
-) -> None:
+def _deliver_bodies(peer: Peer, entry: FlowEntry, header: Header, offset: int, bodies: list[Buffer], skip: int) -> None:
     """Hand a run of opened slices of one frame to the tunnel; ``skip`` bytes stand before the head."""
     head_size = parse_head(memoryview(bodies[0])[skip:])
     start = skip + head_size
@@ -387,4 +383,3 @@ def _hand_over(
 
 
 _OPENERS = {Kind.DATA: _open_sealed, Kind.DATA_MAC: _open_sealed, Kind.DATA_PLAIN: _open_plain}
-

@@ -77,9 +77,7 @@ def build(peer: Peer, entry: FlowEntry, send: Send, number: int) -> bytes:
     if send.message is Message.SYN:
         if entry.added:
             return _build_flow_syn(entry, send, number)
-        syn = wire.Syn(
-            connection.service, entry.local_id, send.version, connection.cookie, connection.key_exchange
-        )
+        syn = wire.Syn(connection.service, entry.local_id, send.version, connection.cookie, connection.key_exchange)
         return wire.encode_header(Kind.SYN, 0, number) + wire.encode_body(syn)
     if entry.added:
         assert entry.cipher_out is not None
@@ -111,9 +109,7 @@ def _build_flow_syn(entry: FlowEntry, send: Send, number: int) -> bytes:
 # ---- SYN ------------------------------------------------------------------------------------------------------------
 
 
-def receive_syn(
-    peer: Peer, header: Header, body: bytes, source: Address, own: Address, now: float, size: int
-) -> None:
+def receive_syn(peer: Peer, header: Header, body: bytes, source: Address, own: Address, now: float, size: int) -> None:
     """A stranger's first packet, or its repetition.  Raises `RefusedError`."""
     if size < wire.PADDED_SIZE or header.flow or header.aux:
         raise RefusedError("malformed", "a SYN has 1,200 bytes, flow 0 and aux 0")

@@ -60,8 +60,6 @@ def _send(peer: Peer, connection: Connection, kind: Kind, message: wire.Message)
     assert isinstance(flow.own_addr, Address)
     assert isinstance(flow.peer_addr, Address)
     number = carrier.take_number()
-    sealed = peer_control.sealed_datagram(
-        carrier, kind, number, flow.own_version, message, b"", carrier.cipher_out
-    )
+    sealed = peer_control.sealed_datagram(carrier, kind, number, flow.own_version, message, b"", carrier.cipher_out)
     peer.emit(Datagram(flow.own_addr, flow.peer_addr, (sealed,)))
     return True

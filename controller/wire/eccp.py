@@ -95,7 +95,7 @@ def encode_header(kind: Kind, flow: int, number: int, aux: int = 0) -> bytes:
 
 
 def decode_header(datagram: bytes | memoryview) -> Header:
-    """Unpack the first 20 bytes; raises `MalformedMessageError` on a short datagram, a wrong magic or an unknown kind."""
+    """Unpack the first 20 bytes; raises `MalformedMessageError` if they are short, of another protocol or kind."""
     if len(datagram) < HEADER_SIZE:
         raise MalformedMessageError(f"datagram of {len(datagram)} bytes is shorter than the {HEADER_SIZE}-byte header")
     magic, kind, aux, flow, number = HEADER.unpack_from(datagram)

@@ -27,7 +27,9 @@ class ControlServer:
     def __init__(self, path: Path, handle: Callable[[Reply], Reply]) -> None:
         """Listen at ``path``, in place of a daemon that died.  Raises `ConfigError` if one is alive."""
         if path.exists() and is_alive(path):
-            raise ConfigError(f"a daemon already answers at {path}; `baton eccp down` ends it, or choose another --name")
+            raise ConfigError(
+                f"a daemon already answers at {path}; `baton eccp down` ends it, or choose another --name"
+            )
         path.unlink(missing_ok=True)
         self._path = path
         self._handle = handle

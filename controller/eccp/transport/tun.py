@@ -30,7 +30,9 @@ class Tun:
         try:
             self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise ConfigError(f"cannot open /dev/net/tun ({error.strerror}): run as root, with the tun module") from error
+            raise ConfigError(
+                f"cannot open /dev/net/tun ({error.strerror}): run as root, with the tun module"
+            ) from error
         try:
             request = struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
             answer = fcntl.ioctl(self.fd, TUNSETIFF, request)

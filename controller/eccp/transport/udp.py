@@ -38,7 +38,9 @@ class UdpSocket:
     def __init__(self, host: str, port: int, interface: str | None = None) -> None:
         """Bind to ``host`` (and to ``interface``, so that packets leave there).  Raises `ConfigError`."""
         is_v6 = ipaddress.ip_address(host).version == 6
-        self._socket = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(
+            socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        )
         self._is_v6 = is_v6
         try:
             if interface:

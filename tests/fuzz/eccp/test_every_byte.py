@@ -11,7 +11,7 @@ import pytest
 from unit.eccp.cases import A1, A2, B1, R, established, frame, move
 from unit.eccp.test_slices import tcp_frame
 
-from controller.eccp.simulation import Host, Link, Network, make_settings
+from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire.eccp import HEADER_SIZE, PADDED_SIZE, Address, Kind, decode_header
 
 VALUES = int(os.environ.get("BATON_FUZZ", "3"))
@@ -30,7 +30,7 @@ def _capture(*, sealed: bool = False) -> tuple[Network, dict[Kind, tuple[bytes, 
     """One genuine packet of each kind, taken out of the network just before it would have arrived."""
     taken: dict[Kind, tuple[bytes, Address, Address]] = {}
     network, a, b, connection = established(sealed_data=sealed, link=Link(delay=0.01))
-    r = network.add("r", make_settings(3, [1, 2], is_rendezvous=True), [R])
+    network.add("r", make_settings(3, [1, 2], is_rendezvous=True), [R])
     for host, place in ((a, A1), (b, B1)):
         host.peer.rendezvous = host.peer.connect(R, place, network.now)
     network.run(1)
@@ -73,38 +73,34 @@ def test_every_byte_of_a_sealed_message(kind: Kind) -> None:
             assert not receiver.peer.take_datagrams()
 
 
-def test_every_byte_of_the_handshake() -> None:
-    """A handshake in which each packet comes first in every damaged form, then as it was sent, still succeeds."""
+@pytest.mark.parametrize("wanted", [Kind.SYN_ACK, Kind.ACK])
+def test_every_byte_of_the_handshake(wanted: Kind) -> None:
+    """A handshake in which a packet comes first in every damaged form, then as it was sent, still succeeds."""
     rng = random.Random(1)
-    for wanted in (Kind.SYN_ACK, Kind.ACK):
-        damaged: list[bytes] = []
+    network, a, b = pair()
+    damaged: list[bytes] = []
 
-        def tap(datagram, payload: bytes, wanted: Kind = wanted, damaged: list[bytes] = damaged) -> bool:  # type: ignore[no-untyped-def]
-            if decode_header(payload).kind is wanted and not damaged:
-                damaged.append(payload)
-                receiver = next(h for h in network.hosts.values() if datagram.to in h.places)
-                for at in range(len(payload)):
-                    value = payload[at] ^ rng.randrange(1, 256)
-                    forged = payload[:at] + bytes((value,)) + payload[at + 1 :]
-                    before = _snapshot(receiver)
-                    receiver.peer.receive(forged, datagram.own, datagram.to, network.now)
-                    assert _snapshot(receiver) == before, f"byte {at} of {wanted.name}"
-            return True
+    def tap(datagram, payload: bytes) -> bool:  # type: ignore[no-untyped-def]
+        if decode_header(payload).kind is wanted and not damaged:
+            damaged.append(payload)
+            receiver = next(h for h in network.hosts.values() if datagram.to in h.places)
+            for at in range(len(payload)):
+                value = payload[at] ^ rng.randrange(1, 256)
+                before = _snapshot(receiver)
+                forged = payload[:at] + bytes((value,)) + payload[at + 1 :]
+                receiver.peer.receive(forged, datagram.own, datagram.to, network.now)
+                assert _snapshot(receiver) == before, f"byte {at} of {wanted.name}"
+        return True
 
-        from controller.eccp.simulation import pair
-
-        network, a, b = pair()
-        network.tap = tap
-        a.peer.connect(B1, A1, 0.0)
-        network.run(3)
-        assert damaged
-        assert len(a.peer.by_identity) == len(b.peer.by_identity) == 1
+    network.tap = tap
+    a.peer.connect(B1, A1, 0.0)
+    network.run(3)
+    assert damaged
+    assert len(a.peer.by_identity) == len(b.peer.by_identity) == 1
 
 
 def test_every_byte_of_a_syn() -> None:
     """A damaged SYN is refused, or answered as somebody else's SYN; the table of half-open flows stays bounded."""
-    from controller.eccp.simulation import pair
-
     network, a, b = pair(max_half_open=8, cookie_above=4)
     seen: list[bytes] = []
     network.tap = lambda datagram, payload: bool(seen.append(payload)) or False
@@ -135,7 +131,7 @@ def test_every_byte_of_clear_data_never_touches_the_protocol(kind: Kind) -> None
 
 
 def test_random_bytes() -> None:
-    network, a, b, connection = established()
+    network, _a, b, _connection = established()
     rng = random.Random(7)
     before = _snapshot(b)
     for _ in range(5000 * VALUES // 3):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Daemons in namespaces: unmodified TCP programs keep their connections while addresses change.
 
-    a -- wifi -- r -- b          a has a second link, cell, to r; r routes (and holds the boxes)
-      -- cell -/
+a -- wifi -- r -- b          a has a second link, cell, to r; r routes (and holds the boxes)
+  -- cell -/
 """
 
 import json
@@ -58,8 +58,8 @@ class Download:
         self._path = lab.run_dir / "download.json"
         with self._path.open("wb") as out:
             self.process = lab.spawn(
-                "a", PYTHON, "-m", "controller.eccp.transfer", "get", "10.77.0.2", "8000", str(size), "--rate", str(rate),
-                stdout=out,
+                "a", PYTHON, "-m", "controller.eccp.transfer", "get", "10.77.0.2", "8000", str(size), "--rate",
+                str(rate), stdout=out,
             )  # fmt: skip
         self._lab = lab
         wait_for(self.received, 10, "the first byte of the download")
@@ -100,7 +100,9 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--plain",)], ids=["sealed", "plain"])
-def test_a_download_survives_a_new_address_another_interface_and_a_dead_link(lab: Lab, arguments: tuple[str, ...]) -> None:
+def test_a_download_survives_a_new_address_another_interface_and_a_dead_link(
+    lab: Lab, arguments: tuple[str, ...]
+) -> None:
     connect(lab, *arguments)
     download = Download(lab)
     lab.address("a", "wifi", "10.1.0.77/24")  # 1. the address changes on the same interface
@@ -193,7 +195,9 @@ def test_one_percent_of_datagrams_lost_costs_single_segments(lab: Lab) -> None:
     lab.address("x", "xm", "10.5.0.1/24")
     lab.address("y", "ym", "10.5.0.2/24")
     for name, interface in (("x", "xm"), ("y", "ym")):  # the box is to see single datagrams, and lose single ones
-        lab.execute(name, "ethtool", "-K", interface, "tx-udp-segmentation", "off", "gso", "off", "tso", "off", "tx", "off")
+        lab.execute(
+            name, "ethtool", "-K", interface, "tx-udp-segmentation", "off", "gso", "off", "tso", "off", "tx", "off"
+        )
     lab.spawn("m", PYTHON, "-m", "controller.eccp.transport.box", "mx", "my", "--ms", "1", "--loss", "0.01")
     x, y = lab.identity("x"), lab.identity("y")
     lab.daemon("y", "y", "--inner", "10.77.0.2/24", "--authorize", x)
@@ -204,7 +208,9 @@ def test_one_percent_of_datagrams_lost_costs_single_segments(lab: Lab) -> None:
     text = lab.execute("x", PYTHON, "-m", "controller.eccp.transfer", "get", "10.77.0.2", "8000", str(SIZE))
     assert json.loads(text)["right"]
     counters = lab.execute("y", "nstat", "-asz", "TcpRetransSegs", "TcpOutSegs")
-    retransmitted, sent = (int(re.search(rf"{name}\s+(\d+)", counters).group(1)) for name in ("TcpRetransSegs", "TcpOutSegs"))  # type: ignore[union-attr]
+    retransmitted, sent = (
+        int(re.search(rf"{name}\s+(\d+)", counters).group(1)) for name in ("TcpRetransSegs", "TcpOutSegs")
+    )  # type: ignore[union-attr]
     assert 0 < retransmitted < 0.06 * sent, "one lost datagram costs about one segment, not a 64 KB frame"
 
 

@@ -26,7 +26,7 @@ def frame(payload: bytes = b"x" * 50, source: str = "10.77.0.1", to: str = "10.7
 def established(seed: int = 1, link: Link | None = None, **changes: object) -> tuple[Network, Host, Host, Connection]:
     network, a, b = pair(seed, link, **changes)
     connection = a.peer.connect(B1, A1, network.now)
-    assert network.run_until(lambda: has(a, ConnectionEstablished) and has(b, ConnectionEstablished), 10)
+    assert network.run_until(lambda: has(a, ConnectionEstablished) and has(b, ConnectionEstablished), 120)
     return network, a, b, connection
 
 

@@ -20,7 +20,7 @@ from controller.wire.eccp import Address, decode_header
 
 
 def test_opening_takes_one_round_trip_and_a_half() -> None:
-    network, a, b, connection = established(link=Link(delay=0.01))
+    _network, a, b, connection = established(link=Link(delay=0.01))
     assert a.notices[0][0] == pytest.approx(0.02)
     assert b.notices[0][0] == pytest.approx(0.03)
     assert connection.flows[0].flow.state is FlowState.ESTABLISHED
@@ -31,7 +31,7 @@ def test_opening_takes_one_round_trip_and_a_half() -> None:
 
 
 def test_packets_are_told_apart_by_the_receivers_flow_id_alone() -> None:
-    network, a, b, connection = established()
+    network, a, b, _connection = established()
     for datagram in network.sent[1:]:
         header = decode_header(bytes(datagram.parts[0]))
         receiver = b if datagram.to == B1 else a
@@ -41,7 +41,7 @@ def test_packets_are_told_apart_by_the_receivers_flow_id_alone() -> None:
 @pytest.mark.parametrize("loss", [0.3, 0.5])
 def test_opening_survives_loss(loss: float) -> None:
     for seed in range(5):
-        network, a, b, _ = established(seed, Link(loss=loss, duplicate=0.2, jitter=0.02), open_timeout=60.0)
+        _network, _a, _b, _ = established(seed, Link(loss=loss, duplicate=0.2, jitter=0.02), open_timeout=60.0)
 
 
 def test_data_flows_both_ways_once() -> None:
@@ -97,9 +97,7 @@ def test_both_ends_move_at_once_to_listed_addresses() -> None:
     network.run(1)
     move(network, a, connection.flows[0], A2)
     move(network, b, only_flow(b), B2)
-    assert network.run_until(
-        lambda: only_flow(b).flow.peer_addr == A2 and connection.flows[0].flow.peer_addr == B2, 20
-    )
+    assert network.run_until(lambda: only_flow(b).flow.peer_addr == A2 and connection.flows[0].flow.peer_addr == B2, 20)
 
 
 def _with_rendezvous() -> tuple[Network, Host, Host, Host, Connection]:
@@ -113,7 +111,7 @@ def _with_rendezvous() -> tuple[Network, Host, Host, Host, Connection]:
 
 
 def test_both_ends_move_at_once_to_unknown_addresses_and_meet_through_the_rendezvous() -> None:
-    network, a, b, r, connection = _with_rendezvous()
+    network, a, b, _r, connection = _with_rendezvous()
     flow = connection.flows[0]
     other = b.peer.flows[flow.remote_id]
     for host, old, new in ((a, A1, A2), (b, B1, B2)):
@@ -134,7 +132,7 @@ def test_without_a_rendezvous_such_hosts_stay_apart_but_intact() -> None:
 
 
 def test_a_rendezvous_relays_nothing_but_rsyns_and_only_for_those_it_knows() -> None:
-    network, a, b, r, connection = _with_rendezvous()
+    network, a, _b, r, connection = _with_rendezvous()
     from controller.eccp.peer_relay import forward
 
     flow = connection.flows[0]
@@ -184,7 +182,7 @@ def test_flows_are_added_and_removed_and_move_one_by_one() -> None:
 
 
 def test_flows_of_a_connection_are_bounded() -> None:
-    network, a, b, connection = established(max_flows=2)
+    network, a, _b, connection = established(max_flows=2)
     a.peer.add_flow(connection, B1, A1, network.now)
     with pytest.raises(LocalError, match="at most 2 flows"):
         a.peer.add_flow(connection, B1, A1, network.now)
@@ -229,7 +227,7 @@ def test_silence_is_probed_and_the_peer_searched_for_at_its_listed_address() -> 
 
 
 def test_keep_alive_finds_a_rebound_nat_on_an_idle_flow() -> None:
-    network, a, b, connection = established(keepalive=5.0)
+    network, _a, b, _connection = established(keepalive=5.0)
     outer = Address("198.51.100.7", 1024)
     network.nat[A1] = outer
     network.run(12)
@@ -237,7 +235,7 @@ def test_keep_alive_finds_a_rebound_nat_on_an_idle_flow() -> None:
 
 
 def test_an_idle_flow_costs_little_and_lives() -> None:
-    network, a, b, connection = established()
+    network, _a, _b, connection = established()
     before = len(network.sent)
     network.run(3600)
     assert connection.flows[0].flow.state is FlowState.ESTABLISHED
@@ -245,7 +243,7 @@ def test_an_idle_flow_costs_little_and_lives() -> None:
 
 
 def test_a_dead_peer_is_forgotten_after_the_idle_time() -> None:
-    network, a, b, connection = established(idle_timeout=100.0)
+    network, a, b, _connection = established(idle_timeout=100.0)
     b.places.clear()
     network.run(120)
     assert has(a, ConnectionEnded)
@@ -288,7 +286,7 @@ def test_without_early_data_the_first_packet_takes_two_round_trips() -> None:
 
 
 def test_a_flow_id_is_not_used_again_and_versions_end() -> None:
-    network, a, b, connection = established()
+    network, a, _b, connection = established()
     flow = connection.flows[0]
     from dataclasses import replace
 

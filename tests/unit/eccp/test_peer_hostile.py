@@ -91,7 +91,7 @@ def test_truncated_packets_change_nothing() -> None:
 
 
 def test_a_version_jump_by_an_outsider_is_refused() -> None:
-    network, a, b, connection = established()
+    network, a, b, _connection = established()
     before = _states(a, b)
     target = only_flow(b)
     body = (2**60).to_bytes(8, "big") + wire.encode_body(wire.Rsyn(), 44)
@@ -104,7 +104,7 @@ def test_a_version_jump_by_an_outsider_is_refused() -> None:
 
 
 def test_guessed_flow_ids_meet_silence() -> None:
-    network, a, b, connection = established()
+    network, _a, b, _connection = established()
     guesses = random.Random(5)
     count = len(network.sent)
     for _ in range(2000):
@@ -168,7 +168,7 @@ def test_an_unvalidated_address_gets_at_most_three_times_what_it_sent_for_ever()
 
 
 def test_strangers_are_refused_with_the_reason_counted() -> None:
-    network, a, b = pair()
+    network, _a, b = pair()
     c = network.add("c", make_settings(9, [1, 2]), [A3])
     c.peer.connect(B1, A3, 0.0)
     network.run(30)
@@ -178,7 +178,7 @@ def test_strangers_are_refused_with_the_reason_counted() -> None:
 
 
 def test_the_wrong_server_is_refused_by_the_client() -> None:
-    network, a, b = pair()
+    network, a, _b = pair()
     a.peer.connect(B1, A1, 0.0, expected=b"somebody else".ljust(32))
     network.run(2)
     assert a.peer.refused["identity-unexpected"] > 0
@@ -214,7 +214,7 @@ def test_floods_with_cookies_evict_the_oldest_half_open() -> None:
 
 
 def test_syn_and_rsyn_that_are_not_padded_are_refused() -> None:
-    network, a, b, connection = established()
+    network, _a, b, _connection = established()
     syn = wire.encode_header(Kind.SYN, 0, 0) + wire.encode_body(wire.Syn(0, 5, 1, b"", b"n" * 32), 1200)
     network.inject(syn, EVIL, B1)
     network.run(0.1)

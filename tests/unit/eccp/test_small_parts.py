@@ -179,7 +179,9 @@ class TestScheduler:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("text", ["nonsense", "1.2.3.4:0", "1.2.3.4:99999", "host:1", "1.2.3.4:1#zz", "1.2.3.4:1#00"])
+    @pytest.mark.parametrize(
+        "text", ["nonsense", "1.2.3.4:0", "1.2.3.4:99999", "host:1", "1.2.3.4:1#zz", "1.2.3.4:1#00"]
+    )
     def test_bad_targets_say_what_is_wanted(self, text: str) -> None:
         with pytest.raises(ConfigError, match=r"HOST:PORT|identity"):
             parse_target(text)

@@ -11,6 +11,7 @@ import random
 from typing import Any
 
 import pytest
+from unit.eccp.cases import A1, B1, frame, has
 
 from controller.eccp.names import Action
 from controller.eccp.outputs import ConnectionEstablished, TraceRow
@@ -19,7 +20,6 @@ from controller.eccp.tracing import TraceWriter, write_lines
 from controller.eccp.walk import Walk, walk_many
 from controller.wire.eccp import Address
 from models.conformance import Acceptor, TraceRefused, accept
-from unit.eccp.cases import A1, B1, frame, has
 
 STEPS = int(os.environ.get("BATON_WALK", "1000000"))
 
