@@ -8,7 +8,8 @@ from typing import Any
 from controller.config import make_run_dir
 from controller.core import events
 from controller.journal import Journal
-from controller.openflow.framework import App, set_ev_cls
+from controller.openflow.framework import App, hub, set_ev_cls
+from controller.openflow.threads import spawn
 from controller.wire.event_record import EVENTS
 
 INTERNAL = (
@@ -21,6 +22,9 @@ INTERNAL = (
 )
 """What adapters tell the core: too much, and nobody else's business."""
 
+DELAY = 0.005
+"""Seconds until an event is in the file."""
+
 CROSSING = [kind for kind in EVENTS.values() if kind not in INTERNAL]
 
 
@@ -31,12 +35,22 @@ class JournalApp(App):  # type: ignore[misc]
         """Open the journal."""
         super().__init__(*args, **kwargs)
         self.journal = Journal(make_run_dir())
+        self._waiting: list[object] = []
 
     @set_ev_cls(CROSSING)
     def _on_event(self, event: object) -> None:
-        """Append it."""
-        self.journal.append(event)
+        """Keep it for a moment: whoever waits for a packet comes first."""
+        self._waiting.append(event)
+        if len(self._waiting) == 1:
+            spawn(self._write_soon)
+
+    def _write_soon(self) -> None:
+        """Write what has come by then."""
+        hub.sleep(DELAY)
+        waiting, self._waiting = self._waiting, []
+        self.journal.append(*waiting)
 
     def close(self) -> None:
-        """Close the journal."""
+        """Write the last events and close the journal."""
+        self.journal.append(*self._waiting)
         self.journal.close()

@@ -68,4 +68,4 @@ class TcpMigration(OpenFlowApp):
     @set_ev_cls(events.AlertRaised)
     def _on_alert(self, event: events.AlertRaised) -> None:
         """An intrusion-detection system reported a packet."""
-        self.handle(event)
+        self.take(event)

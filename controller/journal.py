@@ -17,7 +17,7 @@ LIMIT = 64 << 20
 
 
 class Journal:
-    """Appends events to a file of mode 0600; each line is written at once and whole."""
+    """Appends events to a file of mode 0600; a reader never sees part of a line."""
 
     def __init__(self, directory: Path, limit: int = LIMIT) -> None:
         """Open (or create) the journal of a run directory; raises OSError."""
@@ -29,13 +29,13 @@ class Journal:
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._size = os.fstat(self._file).st_size
 
-    def append(self, event: object) -> None:
-        """Write one event, with the wall time beside the event's own monotonic one."""
-        record: dict[str, Any] = record_of(event)
-        record["wall"] = time.time()
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        os.write(self._file, line)
-        self._size += len(line)
+    def append(self, *events: object) -> None:
+        """Write events, with the wall time beside their own monotonic one."""
+        wall = time.time()
+        records: list[dict[str, Any]] = [record_of(event) | {"wall": wall} for event in events]
+        lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records).encode()
+        os.write(self._file, lines)
+        self._size += len(lines)
         if self._size > self._limit:
             self.close()
             self.path.replace(self.path.with_suffix(".jsonl.1"))

@@ -7,6 +7,7 @@ A subclass lives in ``apps/`` and implements ``handle(event)``; it calls ``liste
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 from controller.core.commands import WakeAt
 from controller.core.errors import LocalError
 from controller.core.events import CommandRefused, FlowRemoved, TimerExpired
-from controller.openflow import actions, framework, packets
+from controller.openflow import actions, framework, packet_in, packets
 from controller.openflow.framework import App, set_ev_cls
 from controller.openflow.listener import Listener, ListenError, mend_disconnection, prepare_tcp
 from controller.openflow.switch import State, Switch, SwitchCommand
@@ -25,6 +26,8 @@ from controller.openflow.threads import Alarms, clock
 CONNECTED = [framework.CONFIG_DISPATCHER, framework.MAIN_DISPATCHER]
 REMOVAL_REASONS = {0: "idle", 1: "hard", 2: "delete"}
 EXIT_USAGE = 2
+GARBAGE_THRESHOLD = 20_000
+"""Objects made until cycles are looked for (the interpreter's own is 700): the packet path makes none."""
 
 
 class OpenFlowApp(App):  # type: ignore[misc]
@@ -36,6 +39,7 @@ class OpenFlowApp(App):  # type: ignore[misc]
         """Begin without switches; the framework's parsers learn our actions."""
         super().__init__(*args, **kwargs)
         actions.register()
+        packet_in.register()
         mend_disconnection()
         self.switches: dict[int, Switch] = {}
         self._channels: dict[Any, Switch] = {}
@@ -65,8 +69,13 @@ class OpenFlowApp(App):  # type: ignore[misc]
         print(f"baton: {message}", file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
 
+    def take(self, event: object) -> None:
+        """Handle an event that came over the bus, like those that switches cause."""
+        self._pending.append(event)
+        self._deliver()
+
     def send(self, commands: Iterable[SwitchCommand]) -> None:
-        """Carry out commands for switches, in order, as one write to each switch.
+        """Carry out commands for switches, in order; they are written when all events at hand have been handled.
 
         What cannot be carried out is logged and, where it has a token, answered with ``CommandRefused``.
         """
@@ -92,6 +101,10 @@ class OpenFlowApp(App):  # type: ignore[misc]
 
     def start(self) -> Any:
         """Start the event loop, then take switches."""
+        # What has been loaded stays; looking through it again and again would take more time than all packets.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD, 20, 50)
         thread = super().start()
         if self._listener is not None:
             self._listener.start()
@@ -108,6 +121,10 @@ class OpenFlowApp(App):  # type: ignore[misc]
         """Hand over what has been reported; what the subclass's own commands cause comes after, never in between."""
         while self._pending:
             self.handle(self._pending.popleft())
+        if not self.events.qsize():
+            # More events are about to come otherwise: what they cause is written together with this.
+            for switch in self.switches.values():
+                switch.flush()
 
     @set_ev_cls(framework.EventOFPStateChange, [framework.MAIN_DISPATCHER, framework.DEAD_DISPATCHER])
     def _on_state(self, ev: Any) -> None:

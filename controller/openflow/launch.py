@@ -8,22 +8,49 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
+
+GRACE = 5
+"""Seconds from the signal to the end by force."""
 
 
 def launch(framework: str, arguments: list[str]) -> None:
-    """Run ``ryu`` or ``os_ken`` with a manager's arguments."""
+    """Run ``ryu`` or ``os_ken`` with a manager's arguments; SIGTERM is answered like Ctrl-C."""
+    signal.signal(signal.SIGTERM, end_soon)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not a thread: on Ryu those are green, and the hub is interrupted
     if framework == "ryu":
         run_ryu(arguments)
     else:
         run_os_ken(arguments)
 
 
+def end_soon(number: int, frame: FrameType | None) -> NoReturn:
+    """Turn a signal into what Ctrl-C raises; should the orderly end take too long, the process ends all the same."""
+    signal.alarm(GRACE)
+    raise KeyboardInterrupt
+
+
 def run_ryu(arguments: list[str]) -> None:
     """Be ``ryu-manager``. Imported first of all things of Ryu: it patches the socket module for green threads."""
-    importlib.import_module("ryu.cmd.manager").main(args=arguments, prog="controller.manager")
+    manager: Any = importlib.import_module("ryu.cmd.manager")
+    hubs: Any = importlib.import_module("eventlet.hubs")
+    main: Any = importlib.import_module("greenlet").getcurrent()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Raised in whatever green thread runs just now, an interrupt would be logged there and forgotten.
+        hub = hubs.get_hub()
+        if importlib.import_module("greenlet").getcurrent() in (main, hub.greenlet):
+            end_soon(number, frame)
+        signal.alarm(GRACE)
+        hub.schedule_call_global(0, main.throw, KeyboardInterrupt)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    manager.main(args=arguments, prog="controller.manager")
 
 
 def run_os_ken(arguments: list[str]) -> None:

@@ -62,14 +62,26 @@ class Listener:
             spawn(openflow_controller.datapath_connection_factory, UnixStream(connection), f"unix:{self.path}")
 
 
+RECEIVE = 65_536
+"""Bytes taken from the switch at once."""
+
+
 class UnixStream:
     """A connected Unix socket that takes TCP options with a smile: the framework sets TCP_NODELAY on all it serves."""
 
     def __init__(self, connection: Any) -> None:
         """Wrap a connected socket."""
         self._connection = connection
-        self.recv = connection.recv
         self.sendall = connection.sendall
+
+    def recv(self, size: int) -> bytes:
+        """Return whatever has come, however little is asked for.
+
+        The framework asks for 8 bytes, then for the rest of that message, and copes with more: two system calls for
+        each message become one for each burst.
+        """
+        data: bytes = self._connection.recv(max(size, RECEIVE))
+        return data
 
     def setsockopt(self, level: int, *rest: Any) -> None:
         """Set an option unless it is one of TCP."""

@@ -34,6 +34,8 @@ SwitchCommand = FlowAdd | FlowDelete | MeterAdd | Bundle | Barrier | PacketOut |
 SWITCH_COMMANDS = (FlowAdd, FlowDelete, MeterAdd, Bundle, Barrier, PacketOut, ResolveHost)
 
 MAX_XID = 0xFFFFFFFF
+MAX_QUEUED = 16_384
+"""Bytes gathered for a switch that are written at once."""
 RESERVED_PORTS = 0xFFFFFF00
 METER_MOD_FAILED, METER_EXISTS = 12, 1
 FLOOD = (Output(Port.FLOOD),)
@@ -85,6 +87,8 @@ class Switch:
         self._clock = clock
         self._bundle = 0
         self._refused = 0
+        self._outbox: list[bytes] = []
+        self._queued = 0
         self._checks: dict[int, str] = {}
         self._missing: list[str] = []
         self._tokens: dict[int, int] = {}
@@ -110,7 +114,7 @@ class Switch:
         self._channel.send(b"".join(out))
 
     def send(self, commands: Iterable[SwitchCommand]) -> None:
-        """Encode and send commands in order, as one write; those with a token are answered when all are done.
+        """Encode commands in order for the next ``flush``; those with a token are answered when all are done.
 
         Raises LocalError for a command that cannot be encoded, before anything of the batch is sent, and for a switch
         that is not READY.
@@ -160,6 +164,14 @@ class Switch:
         self._tokens |= tokens
         self._meters |= meters
         self._barriers |= barriers
+        self._outbox += out
+        self._queued += sum(map(len, out))
+        if self._queued > MAX_QUEUED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what ``send`` has gathered."""
+        out, self._outbox, self._queued = self._outbox, [], 0
         if out:
             self._channel.send(b"".join(out))
 
@@ -212,6 +224,7 @@ class Switch:
 
     def _change_meter(self, meter: MeterAdd, token: int) -> None:
         """Change a meter that an earlier controller left, instead of adding it."""
+        self.flush()
         xid, barrier = self._next_xid(), self._next_xid()
         self._tokens[xid] = token
         self._barriers[barrier] = (xid,)

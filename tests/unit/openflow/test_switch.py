@@ -49,7 +49,11 @@ class FakeChannel:
             self.sent.append((stream[1], int.from_bytes(stream[4:8]), stream[:length]))
             stream = stream[length:]
 
+    def flush(self):
+        """Replaced by the switch's own."""
+
     def take(self):
+        self.flush()
         sent, self.sent = self.sent, []
         return sent
 
@@ -66,7 +70,9 @@ def events():
 
 @pytest.fixture
 def switch(channel, events):
-    return Switch(channel, events.append, lambda: 7.5)
+    made = Switch(channel, events.append, lambda: 7.5)
+    channel.flush = made.flush
+    return made
 
 
 @pytest.fixture
@@ -154,6 +160,10 @@ def test_a_batch_is_one_write_in_order(ready, channel):
             ResolveHost(DPID, "fd00::9"),
         ]
     )
+    assert channel.writes == 0
+    ready.flush()
+    assert channel.writes == 1
+    ready.flush()
     assert channel.writes == 1
     assert kinds(channel.take()) == [
         messages.FLOW_MOD,
@@ -168,6 +178,12 @@ def test_a_batch_is_one_write_in_order(ready, channel):
         messages.PACKET_OUT,
         messages.BARRIER_REQUEST,
     ]
+
+
+def test_what_has_gathered_is_written_when_it_is_much(ready, channel):
+    while not channel.writes:
+        ready.send([PacketOut(DPID, bytes(9_000), (Output(1),))])
+    assert 16_384 < sum(len(message) for _, _, message in channel.sent) < 30_000
 
 
 def test_without_tokens_no_barrier_is_sent(ready, channel):
