@@ -6,6 +6,7 @@ The record is plain data; who changes it, and when, stands in the tables of ``li
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -171,6 +172,24 @@ class Connection:
         if self.agreement is None:
             return 536
         return self.agreement.mss - (12 if self.agreement.timestamps else 0)
+
+
+@dataclass(slots=True)
+class Drain:
+    """A server that is being emptied: who is still to be asked, who is on the way, how it went so far."""
+
+    request: str
+    server: str
+    target: str | None
+    queue: deque[Connection]
+    moving: list[Connection] = field(default_factory=list)
+    moved: int = 0
+    failed: int = 0
+    skipped: int = 0
+    told_at: float = -1e9
+    """When progress was last published."""
+    turn: int = 0
+    """Counts whom the next connection is given to."""
 
 
 def rewrite_to_server(path: Path) -> Rewrite:

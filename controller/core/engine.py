@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from controller.core import life, migration, pipeline
+from controller.core import drain, life, migration, pipeline, status
 from controller.core.commands import Command, ResolveHost
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -17,11 +17,13 @@ from controller.core.events import (
     AlertRaised,
     BarrierReplied,
     CommandRefused,
+    DrainRequested,
     FlowRemoved,
     HostLocated,
     MigrationFailed,
     MigrationRequested,
     SegmentReceived,
+    StatusRequested,
     SwitchConnected,
     SwitchLost,
     TimerExpired,
@@ -48,6 +50,8 @@ class Engine:
             SwitchLost: self._lost,
             AlertRaised: self._alert,
             MigrationRequested: self._requested,
+            DrainRequested: lambda event: drain.start(self.world, event),
+            StatusRequested: lambda event: status.report(self.world, event),
         }
 
     def handle(self, event: object, now: float) -> list[Command]:
@@ -58,6 +62,8 @@ class Engine:
         world = self.world
         world.now = now
         self._handlers[type(event)](event)
+        if world.drains:
+            drain.advance(world)
         commands, world.out = world.out, []
         return commands
 

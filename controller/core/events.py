@@ -245,6 +245,99 @@ class MigrationRolledBack:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusRequested:
+    """Somebody asks for a page of the table of connections; the answer carries the same ``request``.
+
+    ``match`` is a client's port, or how the connection's name begins (empty: all); ``after`` is the number of the last
+    connection of the page before.
+    """
+
+    time: float
+    request: str
+    match: str = ""
+    after: int = 0
+    limit: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionReported:
+    """A row of the table: ``server`` has the connection now; ``phase`` and ``target`` are of a migration under way.
+
+    ``state`` and ``phase`` are the words of ``connection.State`` and ``Phase``; ``age`` is in seconds.
+    """
+
+    time: float
+    request: str
+    connection: ConnectionKey
+    version: int
+    number: int
+    service: str
+    origin: str
+    server: str
+    state: str
+    age: float
+    phase: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReported:
+    """The page is complete; ``more`` says whether another follows.
+
+    ``servers`` counts the connections at every server that the settings name, on the first page only.
+    """
+
+    time: float
+    request: str
+    more: bool
+    servers: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Somebody asks to move every connection away from a server: to ``target``, or to where each may go."""
+
+    time: float
+    request: str
+    server: str
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainProgressed:
+    """A server is being drained: how many of its connections are elsewhere, stayed, and are still to come."""
+
+    time: float
+    request: str
+    server: str
+    moved: int
+    failed: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCompleted:
+    """Every connection that was at the server has been tried; ``skipped`` ended, or had no verdict yet."""
+
+    time: float
+    request: str
+    server: str
+    moved: int
+    failed: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainFailed:
+    """A server cannot be drained as asked; nothing was moved."""
+
+    time: float
+    request: str
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendFailed:
     """A server does not answer any more."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from controller.core.commands import Action, Command, Output, PacketOut, Port, Publish, WakeAt
-from controller.core.connection import Connection, State
+from controller.core.connection import Connection, Drain, State
 from controller.core.locations import Locations
 from controller.core.policy import Policy
 from controller.core.segment import ConnectionKey, Endpoint, Segment
@@ -35,6 +35,8 @@ class World:
         self.tokens: dict[int, Connection] = {}
         self.locating: dict[str, list[ConnectionKey]] = {}
         """Connections that wait for the location of a target, by its address."""
+        self.drains: dict[str, Drain] = {}
+        """Servers that are being drained, by name."""
         self._number = 0
         self._token = 0
 
