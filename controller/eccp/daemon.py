@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ from controller.wire.eccp import Address
 logger = logging.getLogger(__name__)
 RETRY_AFTER = 1.0
 LOWEST_MTU = 576
-HISTORY = 1000
+HISTORY = 20_000
 
 
 class Daemon:
@@ -59,8 +60,9 @@ class Daemon:
             )
         )
         self._emit = emit or (lambda name, facts: None)
-        self.history: list[dict[str, Any]] = []
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self.mtu = settings.mtu
+        self._shrunk_at = 0.0
         tun = None
         if settings.inner:
             tun = Tun(f"eccp-{settings.name}"[:15])
@@ -190,8 +192,10 @@ class Daemon:
 
     def _shrink(self) -> None:
         """A datagram did not fit the path: let the kernel make smaller inner packets."""
-        if self.loop.tun is None or self.mtu <= LOWEST_MTU:
-            return
+        now = time.monotonic()
+        if self.loop.tun is None or self.mtu <= LOWEST_MTU or now < self._shrunk_at + 1.0:
+            return  # what was cut for the larger size is still on its way
+        self._shrunk_at = now
         self.mtu = max(LOWEST_MTU, self.mtu - 40)
         self.loop.tun.set_mtu(self.mtu)
         logger.warning("a datagram was larger than the path allows; the inner MTU is now %d", self.mtu)
@@ -203,7 +207,7 @@ class Daemon:
             name, facts = describe(notice)
             facts["time"] = time.monotonic()
             self._add_path(notice, facts)
-            self.history = [*self.history[-HISTORY:], {"event": name, **facts}]
+            self.history.append({"event": name, **facts})
             logger.info("%s %s", name, facts)
             self._emit(name, facts)
             self._act_on(notice)
@@ -288,7 +292,7 @@ class Daemon:
         if command == "count":
             return {"established": sum(c.established for c in self.peer.connections.values())}
         if command == "events":
-            return {"events": self.history}
+            return {"events": list(self.history)}
         if command == "down":
             self.stop()
             return {"stopping": self.settings.name}

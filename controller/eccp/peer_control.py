@@ -66,6 +66,7 @@ def receive(
     if staged:
         peer_open.commit_third(peer, entry, staged)
     mark_heard(peer, entry, header.number, source, own, now, size)
+    entry.connection.key_confirmed = True
     _ROUTES[header.kind](peer, entry, header, version, message, source, own, now, relayed)
 
 
@@ -103,6 +104,8 @@ def mark_heard(peer: Peer, entry: FlowEntry, number: int, source: Address, own: 
     if own == entry.flow.own_addr:
         entry.own_heard_at = now
     peer_timers.heard(peer, entry, now)
+    if source == entry.flow.cand_addr:
+        peer_timers.heard_candidate(peer, entry, now)
 
 
 # ---- the flow machine -----------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ COUNT_MASK = 0x7F
 INDEX_ONE = 0x80
 MAX_GSO_BYTES = 65000  # one UDP send: IP's length field leaves 65,507
 MAX_GSO_SEGMENTS = 64
+CHALLENGE_RESERVE = 300  # bytes of the limit that early data leaves for repeating a challenge
 OWN_RESEND_BYTES = 256 << 10
 _NONCE_HEAD = b"\0\0\0\0"
 
@@ -159,8 +160,9 @@ def send_early(peer: Peer, entry: FlowEntry, now: float) -> None:
         taken = 0
         for piece in pieces:
             size = HEADER_SIZE + 16 + len(head) + len(piece) + TAG_SIZE
-            if not entry.budget.spend(place, size):
+            if entry.budget.left(place) < size + CHALLENGE_RESERVE:
                 break
+            entry.budget.spend(place, size)
             taken += 1
         if taken:
             _send_part(peer, entry, frame, taken, place)
@@ -318,6 +320,8 @@ def _accept_run(
     flow = entry.flow
     if source != flow.peer_addr:
         entry.budget.received(source, size)
+        if source == flow.cand_addr:
+            peer_timers.heard_candidate(peer, entry, now)
     if own == flow.own_addr:
         entry.own_heard_at = now
         if entry.awaits_data:
@@ -327,6 +331,7 @@ def _accept_run(
     if entry.heard_at != now or entry.lost:
         peer_timers.heard(peer, entry, now)
     entry.unheard_since = None
+    entry.connection.key_confirmed = True
     if (version, source) != (flow.peer_version, flow.peer_addr) or flow.cand_addr is not None or peer.trace:
         event = Step(Action.RECV_DATA, source=source, own=own, version=version, pn=newest, challenge=peer.draw_nonce())
         peer_control.apply(peer, entry, event, now, received=Message.DATA)

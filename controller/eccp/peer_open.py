@@ -306,7 +306,8 @@ def _adopt(peer: Peer, entry: FlowEntry, hello: Hello, handshake: Handshake, sec
     connection.sealed_data = hello.sealed_data or peer.settings.sealed_data
     connection.peer_generation = hello.generation
     connection.peer_listed = hello.addresses
-    connection.allowed_inner = frozenset(address.packed for address in hello.inner) or None
+    if peer.settings.inner:  # there is a tunnel
+        connection.allowed_inner = frozenset(address.packed for address in hello.inner)
     entry.cipher_in = secrets.receiver(entry.local_id)
     entry.cipher_out = secrets.sender(entry.remote_id)
 

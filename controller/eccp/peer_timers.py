@@ -83,7 +83,6 @@ def _timeout(entry: FlowEntry) -> float:
 def heard(peer: Peer, entry: FlowEntry, now: float) -> None:
     """An authentic packet came in: the path lives."""
     entry.heard_at = now
-    entry.connection.key_confirmed = True
     entry.unheard_since = None
     entry.pings_unanswered = 0
     if entry.lost:
@@ -95,6 +94,15 @@ def heard(peer: Peer, entry: FlowEntry, now: float) -> None:
         entry.expire_at = max(entry.expire_at or 0.0, now + peer.settings.close_timeout)
         if entry.flow.state is not FlowState.CLOSING:
             entry.expire_at = now + peer.settings.idle_timeout
+        arm(peer, entry)
+
+
+def heard_candidate(peer: Peer, entry: FlowEntry, now: float) -> None:
+    """The address in question is alive, and the answer to its challenge still due: ask again soon."""
+    soon = now + entry.rtt.timeout()
+    if entry.retransmit_at is None or entry.retransmit_at > soon:
+        entry.attempt = 0
+        entry.retransmit_at = soon
         arm(peer, entry)
 
 
@@ -153,7 +161,8 @@ def _expire(peer: Peer, entry: FlowEntry, now: float) -> None:
             f"no answer within {peer.settings.open_timeout:g} s: is the peer's daemon up, is UDP let through, "
             "and do both ends know each other's identity or pre-shared key?"
         )
-        peer.notify(ConnectionFailed(connection.number, why))
+        if connection.initiator:  # a stranger's unfinished opening is nobody's news
+            peer.notify(ConnectionFailed(connection.number, why))
         peer.drop_flow(entry)
     elif state is FlowState.CLOSED:
         peer.drop_flow(entry)

@@ -16,7 +16,7 @@ from controller.eccp.outputs import (
     PeerAddressValidated,
 )
 from controller.eccp.simulation import Host, Link, Network, make_settings, pair
-from controller.wire.eccp import Address, decode_header
+from controller.wire.eccp import Address, Kind, decode_header
 
 
 def test_opening_takes_one_round_trip_and_a_half() -> None:
@@ -42,6 +42,26 @@ def test_packets_are_told_apart_by_the_receivers_flow_id_alone() -> None:
 def test_opening_survives_loss(loss: float) -> None:
     for seed in range(5):
         _network, _a, _b, _ = established(seed, Link(loss=loss, duplicate=0.2, jitter=0.02), open_timeout=60.0)
+
+
+def test_a_move_right_after_the_opening_carries_the_key_exchange_again() -> None:
+    """The third message is lost with the old address: the RSYN brings it."""
+    network, a, b = pair()
+    network.tap = lambda datagram, payload: decode_header(payload).kind is not Kind.ACK or datagram.own != A1
+    connection = a.peer.connect(B1, A1, 0.0)
+    assert network.run_until(lambda: has(a, ConnectionEstablished), 5)
+    move(network, a, connection.flows[0], A2)
+    assert network.run_until(lambda: has(b, ConnectionEstablished), 5)
+    assert only_flow(b).flow.peer_addr == A2
+
+
+def test_an_opening_survives_a_move_before_the_answer() -> None:
+    network, a, b = pair(link=Link(delay=0.05))
+    connection = a.peer.connect(B1, A1, 0.0)
+    network.run(0.06)
+    move(network, a, connection.flows[0], A2)
+    assert network.run_until(lambda: has(b, ConnectionEstablished), 10)
+    assert only_flow(b).flow.peer_addr == A2
 
 
 def test_data_flows_both_ways_once() -> None:
@@ -273,6 +293,37 @@ def test_early_data_goes_to_a_new_address_within_three_times_of_what_came() -> N
     assert 1200 < sent[A2] <= 3 * arrivals[A2]
     assert {frame_[-1] for frame_ in a.delivered} == set(range(20))
     assert len(a.delivered) == 20
+
+
+def test_a_lost_answer_to_a_challenge_is_asked_for_again_even_after_early_data() -> None:
+    network, a, b, connection = established(link=Link(delay=0.01))
+    back = only_flow(b)
+    for _ in range(20):
+        b.peer.send_frame(back.connection, frame(b"e" * 1000), network.now)
+    network.run(0.001)
+    lost = []
+
+    def tap(datagram, payload: bytes) -> bool:  # type: ignore[no-untyped-def]
+        if decode_header(payload).kind is Kind.ACK and len(lost) < 2:
+            lost.append(payload)
+            return False
+        return True
+
+    network.tap = tap
+    move(network, a, connection.flows[0], A2)
+    assert network.run_until(lambda: back.flow.peer_addr == A2, 1)
+    assert len(lost) == 2
+
+
+def test_traffic_from_the_address_in_question_brings_the_challenge_forward() -> None:
+    network, a, b, connection = established()
+    back = only_flow(b)
+    network.tap = lambda datagram, payload: decode_header(payload).kind is not Kind.ACK
+    move(network, a, connection.flows[0], A2)
+    network.run(40)  # the challenge has backed off by now
+    network.tap = None
+    a.peer.send_frame(connection, frame(), network.now)
+    assert network.run_until(lambda: back.flow.peer_addr == A2, 1)
 
 
 def test_without_early_data_the_first_packet_takes_two_round_trips() -> None:
