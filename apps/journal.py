@@ -10,22 +10,15 @@ from controller.core import events
 from controller.journal import Journal
 from controller.openflow.framework import App, hub, set_ev_cls
 from controller.openflow.threads import spawn
-from controller.wire.event_record import EVENTS
-
-INTERNAL = (
-    events.SegmentReceived,
-    events.HostLocated,
-    events.TimerExpired,
-    events.BarrierReplied,
-    events.CommandRefused,
-    events.FlowRemoved,
-)
-"""What adapters tell the core: too much, and nobody else's business."""
+from controller.wire.event_record import CROSSING
 
 DELAY = 0.005
 """Seconds until an event is in the file."""
 
-CROSSING = [kind for kind in EVENTS.values() if kind not in INTERNAL]
+QUESTIONS = (events.StatusRequested, events.ConnectionReported, events.StatusReported)
+"""Looking is no event worth keeping."""
+
+KEPT = [kind for kind in CROSSING if kind not in QUESTIONS]
 
 
 class JournalApp(App):  # type: ignore[misc]
@@ -37,7 +30,7 @@ class JournalApp(App):  # type: ignore[misc]
         self.journal = Journal(make_run_dir())
         self._waiting: list[object] = []
 
-    @set_ev_cls(CROSSING)
+    @set_ev_cls(KEPT)
     def _on_event(self, event: object) -> None:
         """Keep it for a moment: whoever waits for a packet comes first."""
         self._waiting.append(event)

@@ -17,7 +17,7 @@ from controller.openflow.app import OpenFlowApp
 from controller.openflow.framework import set_ev_cls
 from controller.openflow.threads import clock
 
-_REQUIRED_APP = ["apps.alerts", "apps.journal"]
+_REQUIRED_APP = ["apps.alerts", "apps.bus", "apps.journal"]
 """Apps that the framework loads along with this one."""
 
 
@@ -36,6 +36,11 @@ class TcpMigration(OpenFlowApp):
         events.MigrationCompleted,
         events.MigrationFailed,
         events.MigrationRolledBack,
+        events.ConnectionReported,
+        events.StatusReported,
+        events.DrainProgressed,
+        events.DrainCompleted,
+        events.DrainFailed,
     ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,4 +73,9 @@ class TcpMigration(OpenFlowApp):
     @set_ev_cls(events.AlertRaised)
     def _on_alert(self, event: events.AlertRaised) -> None:
         """An intrusion-detection system reported a packet."""
+        self.take(event)
+
+    @set_ev_cls([events.MigrationRequested, events.DrainRequested, events.StatusRequested])
+    def _on_request(self, event: object) -> None:
+        """An operator or another program asks for something."""
         self.take(event)

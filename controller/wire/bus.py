@@ -29,8 +29,9 @@ def encode_frame(event: object) -> bytes:
 class FrameReader:
     """Cuts a stream into events, however it arrives."""
 
-    def __init__(self) -> None:
-        """Begin at the start of a stream."""
+    def __init__(self, largest: int = LARGEST) -> None:
+        """Begin at the start of a stream whose frames hold up to ``largest`` bytes of JSON."""
+        self._largest = largest
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[Any]:
@@ -44,8 +45,8 @@ class FrameReader:
         at = 0
         while len(self._pending) - at >= _LENGTH.size:
             length = _LENGTH.unpack_from(self._pending, at)[0]
-            if length > LARGEST:
-                raise RemoteError(f"a bus frame of {length} bytes; up to {LARGEST} are allowed")
+            if length > self._largest:
+                raise RemoteError(f"a bus frame of {length} bytes; up to {self._largest} are allowed")
             end = at + _LENGTH.size + length
             if end > len(self._pending):
                 break

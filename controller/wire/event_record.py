@@ -32,6 +32,19 @@ def _is_public(value: object) -> bool:
 EVENTS: dict[str, type[Any]] = {name: value for name, value in vars(events).items() if _is_public(value)}
 """Every event class of the core by name."""
 
+INTERNAL = (
+    events.SegmentReceived,
+    events.HostLocated,
+    events.TimerExpired,
+    events.BarrierReplied,
+    events.CommandRefused,
+    events.FlowRemoved,
+)
+"""What adapters tell the core: too much, and nobody else's business."""
+
+CROSSING = [kind for kind in EVENTS.values() if kind not in INTERNAL]
+"""What crosses rooms, and may cross to other processes."""
+
 
 def decode_endpoint(text: str) -> Endpoint:
     """Return the end that ``10.0.0.1:80`` or ``[fd00::1]:80`` names; raises ValueError."""
