@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ def handoffs(net: BatonNet, count: int, at_once: int) -> dict[str, list[float]]:
     """Migrate connections and return where the time went, in ms."""
     offset = (net.run_dir / "events.jsonl").stat().st_size
     times = ask(net, SERVER1, "please migrate", count, at_once)
+    deadline = time.monotonic() + 5
     events = journal(net, offset)
+    while len(events.get("MigrationCompleted", {})) < count and time.monotonic() < deadline:
+        time.sleep(0.01)  # the journal is written behind the packets
+        events = journal(net, offset)
     series: dict[str, list[float]] = {
         name: [] for name in ("handoff_ms", "analyser_ms", "handshake_ms", "commit_ms", "release_ms", "connect_ms")
     }
