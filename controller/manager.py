@@ -7,16 +7,12 @@ On Ryu this is ``ryu-manager`` itself, with all its options. SIGTERM ends it lik
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 
 from controller.openflow.choice import ENVIRONMENT, FRAMEWORKS, FrameworkError, choose
 from controller.openflow.launch import launch
 
 OPTION = "--framework"
-GRACE = 5
-"""Seconds from the signal to the end by force."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +26,6 @@ def main(arguments: list[str] | None = None) -> int:
     except FrameworkError as error:
         print(f"baton: {error}", file=sys.stderr)
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
     try:
         launch(name, rest)
     except KeyboardInterrupt:
@@ -62,13 +56,6 @@ def split_framework(arguments: list[str]) -> tuple[str | None, list[str]]:
             rest.append(word)
         position += 1
     return chosen, rest
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Turn a signal into what Ctrl-C raises; should the orderly end take too long, end all the same."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not a thread: on Ryu those are green, and the hub is interrupted
-    signal.alarm(GRACE)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

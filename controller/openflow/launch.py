@@ -19,8 +19,12 @@ GRACE = 5
 
 
 def launch(framework: str, arguments: list[str]) -> None:
-    """Run ``ryu`` or ``os_ken`` with a manager's arguments; SIGTERM is answered like Ctrl-C."""
-    signal.signal(signal.SIGTERM, end_soon)
+    """Run ``ryu`` or ``os_ken`` with a manager's arguments; SIGTERM is answered like Ctrl-C.
+
+    SIGINT is set too: a shell's background job inherits it ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end_soon)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not a thread: on Ryu those are green, and the hub is interrupted
     if framework == "ryu":
         run_ryu(arguments)
