@@ -55,10 +55,10 @@ if [ ! -e $policy ]; then
 fi
 
 install_all() { # install_all [OPTION...] PACKAGE...
-    if apt-get "$@" --simulate install | grep -q '^Inst openvswitch-switch '; then
+    if apt-get install --simulate "$@" | grep -q '^Inst openvswitch-switch '; then
         fail "APT would install openvswitch-switch, which starts a switch of its own" "report this with $log"
     fi
-    apt-get "$@" -y install
+    apt-get install -y "$@"
 }
 
 say "read the package lists ..."

@@ -90,5 +90,5 @@ def try_switch(prefix: Path, directory: Path) -> TrialFacts:
 
 # Named namespaces are files under /run/netns: a private one, so that none appears outside.
 PREPARE = """
-mount --make-rprivate / && mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns || { echo "failed: mount"; exit 1; }
+mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns || { echo "failed: mount"; exit 1; }
 """
