@@ -380,6 +380,35 @@ TABLE: dict[tuple[State, Input], Handler] = {
 }
 
 
+MOVES: dict[tuple[State, Input | None], tuple[State | None, ...]] = {
+    (State.OPENING, Input.CLIENT_ACK): (State.GATED, State.SERVED),
+    (State.OPENING, Input.CLIENT_DATA): (State.HELD, State.MOVING, State.SERVED, None),
+    (State.OPENING, Input.CLIENT_SYN): (None,),
+    (State.OPENING, Input.HALF_OPEN_OVER): (None,),
+    (State.OPENING, Input.IDLE): (None,),
+    (State.OPENING, Input.RST): (None,),
+    (State.GATED, Input.CLIENT_DATA): (State.HELD, State.MOVING, State.SERVED, None),
+    (State.GATED, Input.IDLE): (None,),
+    (State.GATED, Input.RST): (None,),
+    (State.HELD, None): (State.MOVING, State.SERVED, None),
+    (State.HELD, Input.VERDICT_LATE): (State.SERVED, None),
+    (State.HELD, Input.IDLE): (None,),
+    (State.HELD, Input.RST): (None,),
+    (State.MOVING, None): (State.SERVED,),
+    (State.MOVING, Input.IDLE): (None,),
+    (State.MOVING, Input.RST): (None,),
+    (State.SERVED, Input.FIN): (State.CLOSING,),
+    (State.SERVED, Input.RST): (State.CLOSING,),
+    (State.SERVED, Input.IDLE): (None,),
+    (State.CLOSING, Input.CLIENT_SYN): (None,),
+    (State.CLOSING, Input.IDLE): (None,),
+}
+"""Which states may follow (None: forgotten); the input None is a verdict, or the end of a migration.
+
+Kept for the diagram of the documentation; a test checks that the machine makes these moves and no other.
+"""
+
+
 def handle(world: World, connection: Connection, what: Input, event: SegmentReceived) -> None:
     """Do what the table says; raises TransitionError for a pair that it does not list."""
     handler = TABLE.get((connection.state, what))

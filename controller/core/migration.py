@@ -162,6 +162,25 @@ TABLE: dict[tuple[Phase, Input], Handler] = {
 }
 
 
+MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
+    (Phase.LOCATING, Input.LOCATED): (Phase.CONNECTING,),
+    (Phase.CONNECTING, Input.SYNACK): (Phase.PROBING, None),
+    (Phase.PROBING, Input.SEGMENT): (Phase.BRAKING, Phase.COMMITTING, None),
+    (Phase.BRAKING, Input.BRAKED): (Phase.MEASURING,),
+    (Phase.MEASURING, Input.FROM_CLIENT): (Phase.COMMITTING, None),
+    (Phase.MEASURING, Input.FROM_SERVER): (Phase.COMMITTING, None),
+    (Phase.COMMITTING, Input.DONE): (None,),
+    **{
+        (phase, Input.DEADLINE): (None,)
+        for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING, Phase.COMMITTING)
+    },
+    **{(phase, Input.FROZEN): (None,) for phase in (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)},
+    **{(phase, Input.RESET): (None,) for phase in _ORDER if phase is not Phase.LOCATING},
+    **{(phase, Input.REFUSED): (None,) for phase in _ORDER},
+}
+"""Which phases may follow (None: the migration is over); kept for the diagram, checked by a test."""
+
+
 def handle(world: World, connection: Connection, what: Input, event: object) -> None:
     """Do what the table says for the migration under way; without one, nothing (its news is stale)."""
     attempt = connection.attempt
