@@ -18,7 +18,7 @@ ERROR = ("standard_metadata", "parser_error")
 
 
 class Parser:
-    """Writes the parser into functions; `packet` is a bytes object there, `size` its length, `at` the payload's start."""
+    """Writes the parser into functions: `packet` is the frame there, `size` its length, `at` the payload's offset."""
 
     def __init__(self, program: Program, names: Names, actions: Actions, module: Module) -> None:
         self._program = program
