@@ -6,28 +6,28 @@ Only an adapter: `FlowMoved` from the bus in, `controller.eccp.mobility` asked, 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from controller.config import make_run_dir
 from controller.core import events
-from controller.core.errors import ConfigError
 from controller.eccp.mobility import Mobility, describe
 from controller.openflow.app import OpenFlowApp
 from controller.openflow.framework import set_ev_cls
+from controller.openflow.listener import ListenError, prepare_tcp
+
+_REQUIRED_APP = ["apps.bus", "apps.journal"]
+"""Moves come over the bus; the journal keeps them."""
 
 
 class MobilityApp(OpenFlowApp):
     """Feeds `Mobility` with moves and switches, and carries out what it answers."""
 
-    _EVENTS: ClassVar[list[type]] = []
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Begin to listen for switches; a fault in the settings ends the process with its mend."""
+        """Begin without switches; they connect to the framework's own port, which has to be free."""
         super().__init__(*args, **kwargs)
         self.mobility = Mobility()
         try:
-            self.listen(make_run_dir())
-        except ConfigError as error:
+            prepare_tcp()
+        except ListenError as error:
             self.give_up(str(error))
 
     def handle(self, event: object) -> None:

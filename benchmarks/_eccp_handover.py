@@ -7,7 +7,7 @@ import socket
 import time
 from typing import Any
 
-from benchmarks._eccp_lab import INNER_A, PYTHON, Download, base_rtt, build, daemons, events, serve
+from benchmarks._eccp_lab import INNER_A, PYTHON, Download, base_rtt, build, daemons, events, serve, verdict
 from benchmarks.harness import Bench, BenchmarkError, percentile, summary
 from controller.eccp.lab import Lab, wait_for
 
@@ -35,7 +35,7 @@ def handover(bench: Bench, delay_ms: float, moves: int, *, early: bool) -> dict[
         confirmed = [e["seconds"] for e in events(lab, "a", "FlowMoved") if e["who"] == "own"]
         result = download.result()
     if not result["right"] or len(first) < moves:
-        raise BenchmarkError(f"the download broke, or only {len(first)} of {moves} moves were seen: {result}")
+        raise BenchmarkError(f"the download broke, or only {len(first)} of {moves} moves were seen: {verdict(result)}")
     gaps = [max((gap for at, gap in result["gaps"] if 0 < at - stamp < pause), default=0.0) for stamp in stamps]
     bench.progress(
         f"RTT {rtt * 1000:.2f} ms, {'early data' if early else 'validated only'}: first packet after "
@@ -82,7 +82,7 @@ def churn(bench: Bench, seconds: float, per_second: int = 100) -> dict[str, Any]
         f"{'right' if result['right'] else 'WRONG'}, {lost} of {sent} UDP datagrams lost"
     )
     if not result["right"]:
-        raise BenchmarkError(f"the download broke under {made} moves: {result}")
+        raise BenchmarkError(f"the download broke under {made} moves: {verdict(result)}")
     return {
         "moves": made,
         "seconds": round(lasted, 2),
@@ -163,7 +163,7 @@ def _gap_of(way: str, delay_ms: float) -> float:
         lab.ip("a", "link", "set", "wifi", "down")
         result = download.result()
     if not result["right"]:
-        raise BenchmarkError(f"{way}: the download broke: {result}")
+        raise BenchmarkError(f"{way}: the download broke: {verdict(result)}")
     return max((gap * 1000 for at, gap in result["gaps"] if at > stamp), default=0.0)
 
 

@@ -63,6 +63,11 @@ def serve(lab: Lab, host: str = INNER_B, *wrapper: str) -> None:
     wait_for(lambda: ":8000" in lab.execute("b", "ss", "-ltn"), 15, "the HTTP server")
 
 
+def verdict(result: dict[str, Any]) -> str:
+    """A download's result in a line."""
+    return str({name: value for name, value in result.items() if name not in {"gaps", "sha256"}})
+
+
 class Download:
     """A rate-limited download at a, in the background."""
 

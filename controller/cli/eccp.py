@@ -10,14 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from controller.cli.eccp_events import Reporter
 from controller.config import make_run_dir, run_dir
-from controller.core.events import FlowMoved
 from controller.eccp.daemon_settings import (
     DEFAULT_PORT,
     DaemonSettings,
@@ -31,8 +30,6 @@ from controller.eccp.daemon_settings import (
 from controller.eccp.errors import ConfigError
 from controller.eccp.scheduler import Policy
 from controller.eccp.transport.control import ControlServer, ask, is_alive, socket_path
-from controller.journal import Journal
-from controller.wire.event_record import decode_endpoint
 
 app = typer.Typer(help="Connections that survive address changes.", no_args_is_help=True)
 NameOption = Annotated[str, typer.Option("--name", help="Which daemon; also names its tunnel device eccp-NAME.")]
@@ -228,7 +225,8 @@ def _run(settings: DaemonSettings, path: Path) -> None:
     from controller.eccp.daemon import Daemon  # pyroute2 takes a moment to import: only the daemon needs it
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    daemon = Daemon(settings, journal_of(path.parent))
+    reporter = Reporter(path.parent)
+    daemon = Daemon(settings, reporter)
     try:
         server = ControlServer(path, daemon.handle_request)
     except ConfigError:
@@ -242,20 +240,7 @@ def _run(settings: DaemonSettings, path: Path) -> None:
     finally:
         server.close()
         daemon.close()
-
-
-def journal_of(directory: Path) -> Callable[[str, dict[str, Any]], None]:
-    """What a daemon is told to call for every notice: moves go to the journal, where `baton events` finds them."""
-    journal = Journal(directory)
-
-    def emit(name: str, facts: dict[str, Any]) -> None:
-        if name != "FlowMoved" or "peer" not in facts:
-            return
-        own, peer = (decode_endpoint(facts[end]) for end in ("own", "peer"))
-        kept = {field: facts[field] for field in ("time", "host", "identity", "flow", "version", "who")}
-        journal.append(FlowMoved(own=own, peer=peer, **kept))
-
-    return emit
+        reporter.close()
 
 
 def _render(reply: dict[str, Any]) -> str:

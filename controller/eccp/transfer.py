@@ -18,6 +18,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BLOCK = 1 << 16
+PACED_STEP = 1 << 12  # bytes at a time when the rate is limited, so that pacing makes no gaps of its own
 LEAST_GAP = 0.001  # seconds without a byte that count as a gap
 
 
@@ -59,8 +60,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(total))
         self.end_headers()
         began, sent = time.monotonic(), 0
+        step = PACED_STEP if pace else BLOCK
         while sent < total:
-            piece = BLOCKS[sent // BLOCK][: total - sent]
+            offset = sent % BLOCK
+            piece = BLOCKS[sent // BLOCK][offset : offset + step][: total - sent]
             self.wfile.write(piece)
             sent += len(piece)
             if pace:

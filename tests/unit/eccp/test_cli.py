@@ -2,12 +2,16 @@
 """`baton eccp`: bad input gets a sentence with the mend, and never a traceback."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from controller.cli.eccp import app, journal_of
+from controller.bus_client import NAME
+from controller.cli.eccp import app
+from controller.cli.eccp_events import Reporter
+from controller.wire.bus import FrameReader
 
 RUNNER = CliRunner()
 IDENTITY = "ab" * 32
@@ -69,15 +73,36 @@ def test_a_run_directory_open_to_others_is_refused(private: Path) -> None:
     assert "chmod 700" in output
 
 
-def test_moves_reach_the_journal(private: Path) -> None:
-    emit = journal_of(private / "run")
-    facts = {
-        "time": 1.0, "host": "a", "identity": "ab", "flow": "01", "version": 2, "who": "own",
-        "own": "10.0.0.1:4500", "peer": "[2001:db8::1]:4500", "address": "ignored",
-    }  # fmt: skip
-    emit("FlowMoved", facts)
-    emit("FlowOpened", {"flow": "01"})
+FACTS = {
+    "time": 1.0, "host": "a", "identity": "ab", "flow": "01", "version": 2, "who": "own",
+    "own": "10.0.0.1:4500", "peer": "[2001:db8::1]:4500", "address": "ignored",
+}  # fmt: skip
+
+
+def test_without_a_controller_moves_reach_the_journal(private: Path) -> None:
+    reporter = Reporter(private / "run")
+    reporter("FlowMoved", FACTS)
+    reporter("FlowOpened", {"flow": "01"})
+    reporter.close()
     lines = (private / "run" / "events.jsonl").read_text().splitlines()
     assert len(lines) == 1
     assert json.loads(lines[0])["event"] == "FlowMoved"
     assert json.loads(lines[0])["peer"] == "[2001:db8::1]:4500"
+
+
+def test_with_a_controller_moves_reach_the_bus(private: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bus:
+        bus.bind(str(private / "run" / NAME))
+        bus.listen()
+        bus.settimeout(5)
+        reporter = Reporter(private / "run")
+        reporter("FlowMoved", FACTS)
+        client, _ = bus.accept()
+        with client:
+            client.settimeout(5)
+            reader, events = FrameReader(), []
+            while not events:
+                events = reader.feed(client.recv(4096))
+        reporter.close()
+    assert (events[0].version, events[0].own.address) == (2, "10.0.0.1")
+    assert not (private / "run" / "events.jsonl").exists()
