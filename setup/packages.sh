@@ -65,7 +65,8 @@ say "read the package lists ..."
 quietly "apt-get update" "check the network and the sources in /etc/apt" apt-get -o Acquire::Retries=3 update
 if [ -n "$missing" ]; then
     say "install$missing ..."
-    # shellcheck disable=SC2086 (a list of words)
+    # a list of words
+    # shellcheck disable=SC2086
     quietly "apt-get install" "see the messages above" \
         install_all -o Acquire::Retries=3 -o APT::Install-Recommends=false $missing
 fi
@@ -83,10 +84,12 @@ install_suricata() {
         install_all -o APT::Install-Recommends=false suricata
         return
     fi
-    # shellcheck disable=SC1091 (only on the machine)
+    # only on the machine
+    # shellcheck disable=SC1091
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     if ! apt-cache madison suricata | grep -q "$codename-backports"; then
-        # shellcheck disable=SC2046 (two words)
+        # two words
+        # shellcheck disable=SC2046
         set -- $(main_source "$codename")
         [ -n "${1:-}" ] || { echo "no source of $codename/main found" >&2; return 1; }
         keyring=${2:-}
