@@ -6,15 +6,13 @@ from __future__ import annotations
 from controller.core.commands import PacketOut, ResolveHost
 from controller.core.errors import RemoteError
 from controller.core.events import HostLocated, SegmentReceived
+from controller.core.pipeline import RESOLVER_MAC
 from controller.core.segment import Segment
 from controller.wire.arp import ArpMessage, arp_request, encode_arp
 from controller.wire.frame import decode_frame
 from controller.wire.neighbour import SOLICITATION, NeighbourMessage, encode_neighbour, neighbour_request
 from controller.wire.resegment import resegment
 from controller.wire.segment import decode_segment, encode_segment
-
-OWN_MAC = "02:ba:70:00:00:01"
-"""Locally administered address from which hosts are asked for; no host has it."""
 
 
 def decode_packet(frame: bytes, total: int) -> Segment | ArpMessage | NeighbourMessage | None:
@@ -53,5 +51,5 @@ def frames_of(command: PacketOut) -> list[bytes]:
 def encode_question(command: ResolveHost) -> bytes:
     """Return the ARP or neighbour discovery frame that asks who has the address."""
     if ":" in command.address:
-        return encode_neighbour(neighbour_request(OWN_MAC, command.address))
-    return encode_arp(arp_request(OWN_MAC, command.address))
+        return encode_neighbour(neighbour_request(RESOLVER_MAC, command.address))
+    return encode_arp(arp_request(RESOLVER_MAC, command.address))

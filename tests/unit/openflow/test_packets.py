@@ -9,6 +9,7 @@ import pytest
 
 from controller.core.commands import Output, PacketOut, ResolveHost
 from controller.core.events import HostLocated, SegmentReceived
+from controller.core.pipeline import RESOLVER_MAC
 from controller.core.segment import ACK, PSH, Endpoint, Segment
 from controller.openflow import packets
 from controller.wire.arp import arp_reply, arp_request, decode_arp, encode_arp
@@ -46,9 +47,9 @@ def test_what_is_not_for_us_is_nothing(frame):
     ("frame", "address", "mac"),
     [
         (encode_arp(arp_request(MAC, "10.0.0.1", "10.0.0.3")), "10.0.0.3", MAC),
-        (encode_arp(arp_reply(arp_request(packets.OWN_MAC, "10.0.0.1"), MAC)), "10.0.0.1", MAC),
+        (encode_arp(arp_reply(arp_request(RESOLVER_MAC, "10.0.0.1"), MAC)), "10.0.0.1", MAC),
         (encode_neighbour(neighbour_request(MAC, "fd00::1", "fd00::3")), "fd00::3", MAC),
-        (encode_neighbour(neighbour_reply(neighbour_request(packets.OWN_MAC, "fd00::1"), MAC)), "fd00::1", MAC),
+        (encode_neighbour(neighbour_reply(neighbour_request(RESOLVER_MAC, "fd00::1"), MAC)), "fd00::1", MAC),
     ],
 )
 def test_hosts_are_located_by_what_they_say_of_themselves(frame, address, mac):
@@ -88,7 +89,7 @@ def test_a_short_segment_is_not_cut():
 def test_hosts_are_asked_for_without_changing_anybodys_tables():
     arp = decode_arp(packets.encode_question(ResolveHost(1, "10.0.0.9")))
     assert arp.is_probe
-    assert (arp.target, arp.eth_src, arp.eth_dst) == ("10.0.0.9", packets.OWN_MAC, "ff:ff:ff:ff:ff:ff")
+    assert (arp.target, arp.eth_src, arp.eth_dst) == ("10.0.0.9", RESOLVER_MAC, "ff:ff:ff:ff:ff:ff")
     neighbour = decode_neighbour(packets.encode_question(ResolveHost(1, "fd00::9")))
     assert neighbour.is_probe
     assert neighbour.target == "fd00::9"
