@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,8 +40,7 @@ class BusClient:
         self._waiting: deque[Any] = deque()
         self._stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._stream.settimeout(ANSWER_TIME)
-            self._stream.connect(str(self.path))
+            self._connect()
         except OSError as error:
             self._stream.close()
             raise BusError(_mend(self.path, error)) from error
@@ -79,8 +78,9 @@ class BusClient:
     def wait_for(self, is_meant: Callable[[Any], bool], timeout: float) -> Any:
         """Return the next event that is meant, or None in the end; others before it are dropped. Raises BusError."""
         end = monotonic() + timeout
-        while (event := self.receive(max(0.0, end - monotonic()))) is not None:
-            if is_meant(event):
+        while (left := end - monotonic()) > 0:
+            event = self.receive(left)
+            if event is not None and is_meant(event):
                 return event
         return None
 
@@ -117,6 +117,19 @@ class BusClient:
                     rows.append(event)
         finally:
             self._waiting.extendleft(reversed(others))
+
+    def _connect(self) -> None:
+        """Connect; while others do so faster than the controller accepts them, try again."""
+        self._stream.settimeout(ANSWER_TIME)
+        end = monotonic() + ANSWER_TIME
+        while True:
+            try:
+                self._stream.connect(str(self.path))
+                return
+            except BlockingIOError:
+                if monotonic() > end:
+                    raise
+                sleep(0.01)
 
     def _read(self, timeout: float | None) -> Any:
         end = None if timeout is None else monotonic() + timeout
