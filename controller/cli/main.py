@@ -20,6 +20,8 @@ from controller.cli.doctor import CHECKS, Finding, Status
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUB_COMMANDS = ("migration", "p4sync", "eccp")
 """Modules of this room whose ``app`` is mounted under their name, if they are there and their libraries too."""
+TOP_LEVEL = ("migration",)
+"""Those of them whose commands stand directly under ``baton``."""
 
 MARKS = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]note[/]", Status.FAILED: "[red]FAILED[/]"}
 
@@ -87,7 +89,7 @@ def mount_sub_commands() -> None:
     for name in SUB_COMMANDS:
         module = f"controller.cli.{name}"
         try:
-            app.add_typer(importlib.import_module(module).app, name=name)
+            app.add_typer(importlib.import_module(module).app, name=None if name in TOP_LEVEL else name)
         except ModuleNotFoundError as error:
             if error.name != module:
                 print(f"baton: no '{name}' here: the module {error.name} is missing; run 'make setup'", file=sys.stderr)

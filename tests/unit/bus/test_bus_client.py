@@ -32,7 +32,7 @@ def pair(tmp_path):
 
 def test_no_controller(tmp_path, monkeypatch):
     monkeypatch.setenv("BATON_RUN_DIR", str(tmp_path))
-    with pytest.raises(BusError, match=r"no controller is running at .* ryu-manager apps/tcp_migration.py"):
+    with pytest.raises(BusError, match=r"no controller is running at .*ryu-manager apps/tcp_migration.py"):
         BusClient()
 
 
@@ -53,7 +53,7 @@ def test_somebody_elses_controller(tmp_path, monkeypatch):
 
 
 def test_a_path_that_cannot_be(tmp_path):
-    with pytest.raises((BusError, OSError)):
+    with pytest.raises(BusError, match="cannot join"):
         BusClient(tmp_path / ("x" * 200))
 
 
@@ -139,7 +139,7 @@ def test_a_controller_without_the_app(pair, monkeypatch):
     """It joins the bus and never answers."""
     client, _ = pair
     monkeypatch.setattr(bus_client, "ANSWER_TIME", 0.05)
-    with pytest.raises(BusError, match="does it run apps/tcp_migration.py"):
+    with pytest.raises(BusError, match="does it run apps"):
         client.connections()
 
 
