@@ -12,6 +12,10 @@ from .names import Names
 from .program import DROP_PORT, FieldName, Json, Program, UnsupportedError
 from .writer import Writer
 
+QUEUEING = {
+    ("standard_metadata", name) for name in ("enq_timestamp", "enq_qdepth", "deq_timedelta", "deq_qdepth", "priority")
+}
+"""There are no queues to measure."""
 ONLY_IN = {
     "clone_ingress_pkt_to_egress": "ingress",
     "resubmit": "ingress",
@@ -52,7 +56,7 @@ class Actions:
         """How expressions read fields, inside this action."""
 
         def read(name: FieldName) -> Code:
-            if name not in self._program.widths:
+            if name not in self._program.widths or name in QUEUEING:
                 raise UnsupportedError(f"field {'.'.join(name)} is not supported by this target")
             if name[1] == "$valid$" and self._program.headers[name[0]].metadata:
                 return Code("True", 1)
@@ -91,7 +95,7 @@ class _Body:
             condition, target = (self._code(p) for p in primitive["parameters"])
             otherwise = int(target.text, 0)
             after = otherwise
-            last = primitives[otherwise - 1]
+            last = primitives[min(otherwise, end) - 1]
             if last["op"] == "_jump" and otherwise - 1 > position:
                 after = int(last["parameters"][0]["value"], 16)
             if not position < otherwise <= after <= end:

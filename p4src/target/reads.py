@@ -56,8 +56,8 @@ def _chosen(found: TableSchema, asked: Any) -> list[Entry]:
     match, priority = entries.decode_match(found, asked)
     try:
         return [found.table.find(match, priority)]
-    except TableError as fault:
-        raise RefusedError(Code.NOT_FOUND, str(fault)) from None
+    except TableError:
+        return []
 
 
 def _cells(

@@ -184,19 +184,15 @@ def from_json(table: Json, widths: dict[tuple[str, str], int], actions: dict[int
     made = Table(table["name"], tuple(fields), names, table["max_size"], action(table["default_entry"], False))
     made.default_is_constant = bool(table["default_entry"].get("action_const"))
     if "entries" in table:
+        # The compiled form counts them from 1, the most important first; only some kinds of table have priorities.
+        top = len(table["entries"]) + 1 if made.has_priorities else 0
         made.preset(
             [
-                Entry(
-                    _match(entry, fields), _MAX_PRIORITY - entry.get("priority", 0), action(entry["action_entry"], True)
-                )
-                for entry in table["entries"]
+                Entry(_match(e, fields), max(top - e.get("priority", 0), 0), action(e["action_entry"], True))
+                for e in table["entries"]
             ]
         )
     return made
-
-
-_MAX_PRIORITY = 1 << 24
-"""The compiled form counts constant entries from 1, the most important first."""
 
 
 def _match(entry: Json, fields: list[Field]) -> Match:

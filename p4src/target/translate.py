@@ -27,7 +27,7 @@ from .hashes import HASHES
 from .names import Names, fields_in, private_to_actions
 from .parsing import Parser
 from .primitives import Actions, Module
-from .program import DROP_PORT, FieldName, Program
+from .program import DROP_PORT, FieldName, Program, UnsupportedError
 from .writer import Writer
 
 
@@ -59,8 +59,15 @@ class Pipeline:
 
 
 def translate(program: Program) -> Pipeline:
-    """Compile a program. Raises UnsupportedError."""
-    return _Translation(program).run()
+    """Compile a program.
+
+    Raises:
+        UnsupportedError: it uses what is not done, or is damaged.
+    """
+    try:
+        return _Translation(program).run()
+    except (LookupError, TypeError, AttributeError, RecursionError, SyntaxError) as fault:
+        raise UnsupportedError(f"the device configuration is damaged: {type(fault).__name__} {fault}") from fault
 
 
 class _Translation:
