@@ -145,13 +145,13 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                         if (meta.block_mark == 0x80 || meta.base > meta.last) {
                             drop();    // nothing to ship here
                         } else if (meta.array == ARRAY_CLIENTS) {
-                            client_mark.write(meta.base >> 7, meta.block_mark & 2);
+                            clean_clients_mark();
                             gather_clients();
                             clear_clients();
                             meta.count = (bit<16>) CLIENTS_PER_PACKET;
                             meta.mac_needed = 1;
                         } else {
-                            flow_mark.write(meta.base >> 4, meta.block_mark & 2);
+                            clean_flows_mark();
                             gather_flows();
                             clear_flows();
                             meta.count = (bit<16>) FLOWS_PER_PACKET;
@@ -352,12 +352,14 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
         }
 
         if (meta.mac_needed == 1) {
+#ifndef UNSECURED
             mac_header();
             if (meta.suite == SUITE_SIPHASH) {
                 mac_body();
             } else {
                 mac_compressed_body();
             }
+#endif
             if (meta.token_kind != 0) {
                 store_packet();
             } else if (hdr.sync.mac != meta.digest) {

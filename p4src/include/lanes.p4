@@ -20,4 +20,7 @@
     M(8, 32, 33, 34, 35)  M(9, 36, 37, 38, 39)  M(10, 40, 41, 42, 43) M(11, 44, 45, 46, 47) \
     M(12, 48, 49, 50, 51) M(13, 52, 53, 54, 55) M(14, 56, 57, 58, 59) M(15, 60, 61, 62, 63)
 
+// The next cell of a register array: bmv2 resets every metadata field for every packet, so one counter serves all.
+#define NEXT_CELL meta.at = meta.at + 1;
+
 #endif

@@ -16,13 +16,16 @@ struct metadata_t {
     bit<64> v3;
     bit<64> word;
     bit<64> digest;
-    bit<256> accumulator;
+    bit<320> accumulator;
 
     // parameters of the session, from table sync_out or sync_in
     bit<1> known;
     bit<64> key0;
     bit<64> key1;
-    bit<256> poly;
+    bit<320> poly;              // r, then its powers
+    bit<320> poly2;
+    bit<320> poly3;
+    bit<320> poly4;
     bit<64> nonce;
     bit<16> suite;
     bit<16> source;
@@ -38,12 +41,14 @@ struct metadata_t {
     bit<32> out_session;
     bit<8> phase;
     bit<16> round;
+    bit<16> walk;
     bit<8> array;
     bit<8> mode;
     bit<32> cursor;
     bit<32> last;
     bit<32> undo;
     bit<32> sequence;
+    bit<32> at;                 // walks over the cells of a block; an expression as an index would cost a field for each cell
     bit<16> count;
     bit<32> base;
     bit<64> previous;
@@ -61,11 +66,9 @@ struct metadata_t {
     bit<32> finished;
     bit<64> bitmap;
     bit<64> neighbour;
-    bit<1> have_before;
-    bit<1> have_after;
+    bit<64> linked;
+    bit<40> block;
     bit<1> duplicate;
-    bit<64> mac_before;
-    bit<64> previous_after;
 
     // one flow record on its way into live state
     bit<1> record_valid;
@@ -84,7 +87,6 @@ struct metadata_t {
     bit<32> entry_seen;
     bit<8> entry_verdict;
     bit<232> staged_flow;
-    bit<1> same;
     bit<1> conflict;
     bit<64> staged_client;
     bit<32> even;

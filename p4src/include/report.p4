@@ -34,12 +34,16 @@ action describe_incoming() {
 }
 
 // Argument: which half of the bitmap (32), whose MAC goes into `digest` (32).
-#define BITMAP_WORD(n) in_bitmap.read(hdr.body.w##n, meta.base + n);
+#define BITMAP_WORD(n) in_bitmap.read(hdr.body.w##n, meta.at); NEXT_CELL
 action report_bitmap() {
-    meta.base = (hdr.packet_out.argument[63:32] == 0) ? 32w0 : 32w64;
+    meta.at = 0;
+    if (hdr.packet_out.argument[63:32] != 0) {
+        meta.at = 64;
+    }
     hdr.body.setValid();
     EACH_WORD(BITMAP_WORD)
-    in_mac.read(meta.digest, hdr.packet_out.argument[31:0] & (SEQUENCES - 1));
+    meta.at = hdr.packet_out.argument[31:0] & (SEQUENCES - 1);
+    in_mac.read(meta.digest, meta.at);
     report(STATE_OK);
     hdr.packet_in.digest = meta.digest;
 }
@@ -62,9 +66,11 @@ action report_marker() {
 action set_verdict() {
     flow_key.write(meta.index, meta.key);
     flow_verdict.write(meta.index, hdr.packet_out.flags);
-    flow_seen.read(meta.entry_seen, meta.index);
-    flow_seen.write(meta.index, (meta.entry_key == 0) ? meta.now : meta.entry_seen);
-    flow_mark.write(meta.index >> 4, 3);
+    if (meta.entry_key == 0) {
+        flow_seen.write(meta.index, meta.now);
+    }
+    meta.at = meta.index >> 4;
+    flow_mark.write(meta.at, 3);
 }
 
 action close_outgoing() {

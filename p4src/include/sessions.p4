@@ -6,7 +6,7 @@ action use_session(bit<64> key0, bit<64> key1, bit<120> poly, bit<16> suite, bit
     meta.known = 1;
     meta.key0 = key0;
     meta.key1 = key1;
-    meta.poly = (bit<256>) poly;
+    meta.poly = (bit<320>) poly;
     meta.suite = suite;
     meta.nonce = nonce;
     meta.source = source;

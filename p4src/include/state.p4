@@ -28,27 +28,34 @@ counter(EVENTS, CounterType.packets) events;
 // A record whose entry belongs to another key is left out (record_fits = 0): counted, never merged.
 action merge_record() {
     flow_key.read(meta.entry_key, meta.record_index);
-    flow_packets.read(meta.entry_packets, meta.record_index);
-    flow_bytes.read(meta.entry_bytes, meta.record_index);
-    flow_seen.read(meta.entry_seen, meta.record_index);
-    flow_verdict.read(meta.entry_verdict, meta.record_index);
-    meta.record_fits = (meta.record_valid == 1 && (meta.entry_key == 0 || meta.entry_key == meta.record_key)) ? 1w1 : 1w0;
-    meta.entry_packets = meta.entry_packets + ((meta.record_fits == 1) ? meta.record_packets : 0);
-    meta.entry_bytes = meta.entry_bytes + ((meta.record_fits == 1) ? meta.record_bytes : 0);
-    meta.entry_seen = (meta.record_fits == 1 && (meta.entry_key == 0 || meta.now - meta.record_seen < meta.now - meta.entry_seen))
-        ? meta.record_seen : meta.entry_seen;
-    meta.entry_verdict = (meta.record_fits == 1 && meta.record_verdict != VERDICT_NONE) ? meta.record_verdict : meta.entry_verdict;
-    meta.entry_key = (meta.record_fits == 1) ? meta.record_key : meta.entry_key;
-    flow_key.write(meta.record_index, meta.entry_key);
-    flow_packets.write(meta.record_index, meta.entry_packets);
-    flow_bytes.write(meta.record_index, meta.entry_bytes);
-    flow_seen.write(meta.record_index, meta.entry_seen);
-    flow_verdict.write(meta.record_index, meta.entry_verdict);
-    flow_mark.write(meta.record_index >> 4, 3);
+    meta.record_fits = 0;
+    if (meta.entry_key == 0 || meta.entry_key == meta.record_key) {
+        meta.record_fits = 1;
+        flow_packets.read(meta.entry_packets, meta.record_index);
+        flow_bytes.read(meta.entry_bytes, meta.record_index);
+        flow_seen.read(meta.entry_seen, meta.record_index);
+        meta.entry_packets = meta.entry_packets + meta.record_packets;
+        meta.entry_bytes = meta.entry_bytes + meta.record_bytes;
+        if (meta.entry_key == 0 || meta.now - meta.record_seen < meta.now - meta.entry_seen) {
+            flow_seen.write(meta.record_index, meta.record_seen);
+        }
+        if (meta.record_verdict != VERDICT_NONE) {
+            flow_verdict.write(meta.record_index, meta.record_verdict);
+        }
+        meta.entry_key = meta.record_key;
+        flow_key.write(meta.record_index, meta.entry_key);
+        flow_packets.write(meta.record_index, meta.entry_packets);
+        flow_bytes.write(meta.record_index, meta.entry_bytes);
+        meta.at = meta.record_index >> 4;
+        flow_mark.write(meta.at, 3);
+    }
 }
 
 action record_from_cell() {
-    meta.record_valid = (CELL_SESSION(meta.staged_flow) == meta.in_session) ? 1w1 : 1w0;
+    meta.record_valid = 0;
+    if (CELL_SESSION(meta.staged_flow) == meta.in_session) {
+        meta.record_valid = 1;
+    }
     meta.record_key = CELL_KEY(meta.staged_flow);
     meta.record_packets = CELL_PACKETS(meta.staged_flow);
     meta.record_bytes = CELL_BYTES(meta.staged_flow);
@@ -101,17 +108,22 @@ action count_flow() {
     flow_bytes.read(meta.entry_bytes, meta.index);
     flow_verdict.read(meta.entry_verdict, meta.index);
     flow_key.write(meta.index, meta.key);
-    flow_packets.write(meta.index, meta.entry_packets + 1);
-    flow_bytes.write(meta.index, meta.entry_bytes + (bit<64>) hdr.ipv4.total_length);
+    meta.entry_packets = meta.entry_packets + 1;
+    meta.entry_bytes = meta.entry_bytes + (bit<64>) hdr.ipv4.total_length;
+    flow_packets.write(meta.index, meta.entry_packets);
+    flow_bytes.write(meta.index, meta.entry_bytes);
     flow_seen.write(meta.index, meta.now);
-    flow_mark.write(meta.index >> 4, 3);
+    meta.at = meta.index >> 4;
+    flow_mark.write(meta.at, 3);
     events.count(EVENT_COUNTED);
 }
 
 action count_client() {
     client_packets.read(meta.even, meta.client_index);
-    client_packets.write(meta.client_index, meta.even + 1);
-    client_mark.write(meta.client_index >> 7, 3);
+    meta.even = meta.even + 1;
+    client_packets.write(meta.client_index, meta.even);
+    meta.at = meta.client_index >> 7;
+    client_mark.write(meta.at, 3);
 }
 
 action drop() {

@@ -46,30 +46,41 @@ action open_incoming() {
 }
 
 action check_duplicate() {
-    in_bitmap.read(meta.bitmap, hdr.sync.sequence >> 6);
+    meta.at = hdr.sync.sequence >> 6;
+    in_bitmap.read(meta.bitmap, meta.at);
     meta.duplicate = (bit<1>) (meta.bitmap >> (bit<8>) hdr.sync.sequence[5:0]);
 }
 
 // Marks the packet as staged, and counts the links to its neighbours that are here already.
 // Number 0 must name 0 as its previous MAC; that counts as its link.
 action link_packet() {
-    in_bitmap.write(hdr.sync.sequence >> 6, meta.bitmap | (64w1 << (bit<8>) hdr.sync.sequence[5:0]));
+    meta.at = hdr.sync.sequence >> 6;
+    meta.bitmap = meta.bitmap | (64w1 << (bit<8>) hdr.sync.sequence[5:0]);
+    in_bitmap.write(meta.at, meta.bitmap);
     in_mac.write(hdr.sync.sequence, hdr.sync.mac);
     in_previous.write(hdr.sync.sequence, hdr.sync.previous);
-    in_block.write(hdr.sync.sequence, hdr.sync.array ++ hdr.sync.base);
-    meta.base = (hdr.sync.sequence == 0) ? 32w0 : hdr.sync.sequence - 1;
-    in_bitmap.read(meta.neighbour, meta.base >> 6);
-    meta.have_before = (bit<1>) (meta.neighbour >> (bit<8>) meta.base[5:0]);
-    in_mac.read(meta.mac_before, meta.base);
-    meta.mac_before = (hdr.sync.sequence == 0) ? 64w0 : meta.mac_before;
-    meta.have_before = (hdr.sync.sequence == 0) ? 1w1 : meta.have_before;
+    meta.block = hdr.sync.array ++ hdr.sync.base;
+    in_block.write(hdr.sync.sequence, meta.block);
+    if (hdr.sync.sequence == 0) {
+        if (hdr.sync.previous == 0) {
+            meta.links = meta.links + 1;
+        }
+    } else {
+        meta.base = hdr.sync.sequence - 1;
+        meta.at = meta.base >> 6;
+        in_bitmap.read(meta.neighbour, meta.at);
+        in_mac.read(meta.linked, meta.base);
+        if ((bit<1>) (meta.neighbour >> (bit<8>) meta.base[5:0]) == 1 && meta.linked == hdr.sync.previous) {
+            meta.links = meta.links + 1;
+        }
+    }
     meta.base = hdr.sync.sequence + 1;
-    in_bitmap.read(meta.neighbour, meta.base >> 6);
-    meta.have_after = (bit<1>) (meta.neighbour >> (bit<8>) meta.base[5:0]);
-    in_previous.read(meta.previous_after, meta.base);
-    meta.links = meta.links
-        + ((meta.have_before == 1 && meta.mac_before == hdr.sync.previous) ? 32w1 : 0)
-        + ((meta.have_after == 1 && meta.previous_after == hdr.sync.mac) ? 32w1 : 0);
+    meta.at = meta.base >> 6;
+    in_bitmap.read(meta.neighbour, meta.at);
+    in_previous.read(meta.linked, meta.base);
+    if ((bit<1>) (meta.neighbour >> (bit<8>) meta.base[5:0]) == 1 && meta.linked == hdr.sync.mac) {
+        meta.links = meta.links + 1;
+    }
     meta.staged = meta.staged + 1;
     in_count.write(0, meta.staged);
     in_links.write(0, meta.links);
@@ -77,15 +88,20 @@ action link_packet() {
 }
 
 // A later round adds to what an earlier one staged for the same entry.
-#define STAGE_LANE(index, value) \
-    staged_client.read(meta.staged_client, index); \
-    meta.staged_client = hdr.sync.session ++ \
-        ((value) + ((meta.staged_client[63:32] == hdr.sync.session) ? meta.staged_client[31:0] : 32w0)); \
-    staged_client.write(index, meta.staged_client);
+#define STAGE_LANE(value) \
+    staged_client.read(meta.staged_client, meta.at); \
+    if (meta.staged_client[63:32] == hdr.sync.session) { \
+        meta.staged_client = hdr.sync.session ++ (value + meta.staged_client[31:0]); \
+    } else { \
+        meta.staged_client = hdr.sync.session ++ value; \
+    } \
+    staged_client.write(meta.at, meta.staged_client); \
+    NEXT_CELL
 #define STAGE_CLIENTS(n) \
-    STAGE_LANE(hdr.sync.base + 2 * n, hdr.body.w##n[63:32]) \
-    STAGE_LANE(hdr.sync.base + (2 * n + 1), hdr.body.w##n[31:0])
+    STAGE_LANE(hdr.body.w##n[63:32]) \
+    STAGE_LANE(hdr.body.w##n[31:0])
 action stage_clients() {
+    meta.at = hdr.sync.base;
     EACH_WORD(STAGE_CLIENTS)
 }
 
@@ -95,20 +111,33 @@ action stage_clients() {
         hash(meta.record_index, HashAlgorithm.crc32, 32w0, { hdr.body.w##a }, ENTRIES); \
         staged_flow.read(meta.staged_flow, meta.record_index); \
         flow_key.read(meta.entry_key, meta.record_index); \
-        meta.same = (CELL_SESSION(meta.staged_flow) == hdr.sync.session) ? 1w1 : 1w0; \
-        meta.conflict = ((meta.same == 1 && CELL_KEY(meta.staged_flow) != hdr.body.w##a) \
-            || (meta.entry_key != 0 && meta.entry_key != hdr.body.w##a)) ? 1w1 : 1w0; \
-        meta.conflicts = meta.conflicts + (bit<32>) meta.conflict; \
-        meta.record_packets = hdr.body.w##b[63:32] + ((meta.same == 1) ? CELL_PACKETS(meta.staged_flow) : 0); \
-        meta.record_bytes = hdr.body.w##c + ((meta.same == 1) ? CELL_BYTES(meta.staged_flow) : 0); \
+        meta.record_packets = hdr.body.w##b[63:32]; \
+        meta.record_bytes = hdr.body.w##c; \
         meta.record_seen = meta.now - hdr.body.w##b[31:0]; \
-        meta.record_seen = (meta.same == 1 && meta.now - CELL_SEEN(meta.staged_flow) < hdr.body.w##b[31:0]) \
-            ? CELL_SEEN(meta.staged_flow) : meta.record_seen; \
-        meta.record_verdict = (meta.same == 1 && hdr.body.w##d[63:56] == VERDICT_NONE) \
-            ? CELL_VERDICT(meta.staged_flow) : hdr.body.w##d[63:56]; \
-        staged_flow.write(meta.record_index, hdr.sync.session ++ hdr.body.w##a ++ meta.record_packets \
-            ++ meta.record_bytes ++ meta.record_seen ++ meta.record_verdict); \
-        in_index.write((hdr.sync.sequence << 4) + j, meta.record_index); \
+        meta.record_verdict = hdr.body.w##d[63:56]; \
+        meta.conflict = 0; \
+        if (CELL_SESSION(meta.staged_flow) == hdr.sync.session) { \
+            if (CELL_KEY(meta.staged_flow) != hdr.body.w##a) { \
+                meta.conflict = 1; \
+            } \
+            meta.record_packets = meta.record_packets + CELL_PACKETS(meta.staged_flow); \
+            meta.record_bytes = meta.record_bytes + CELL_BYTES(meta.staged_flow); \
+            if (meta.now - CELL_SEEN(meta.staged_flow) < hdr.body.w##b[31:0]) { \
+                meta.record_seen = CELL_SEEN(meta.staged_flow); \
+            } \
+            if (meta.record_verdict == VERDICT_NONE) { \
+                meta.record_verdict = CELL_VERDICT(meta.staged_flow); \
+            } \
+        } \
+        if (meta.entry_key != 0 && meta.entry_key != hdr.body.w##a) { \
+            meta.conflict = 1; \
+        } \
+        meta.conflicts = meta.conflicts + (bit<32>) meta.conflict; \
+        meta.staged_flow = hdr.sync.session ++ hdr.body.w##a ++ meta.record_packets \
+            ++ meta.record_bytes ++ meta.record_seen ++ meta.record_verdict; \
+        staged_flow.write(meta.record_index, meta.staged_flow); \
+        meta.at = (hdr.sync.sequence << 4) + j; \
+        in_index.write(meta.at, meta.record_index); \
     }
 EACH_RECORD(STAGE_RECORD)
 
@@ -119,39 +148,46 @@ action save_conflicts() {
 // First touch of a client entry.
 action fold_client() {
     client_packets.read(meta.even, meta.client_index);
-    client_packets.write(meta.client_index, meta.even + meta.staged_client[31:0]);
+    meta.even = meta.even + meta.staged_client[31:0];
+    client_packets.write(meta.client_index, meta.even);
     staged_client.write(meta.client_index, 0);
 }
 
-#define FOLD_LANE(index) \
-    staged_client.read(meta.staged_client, index); \
-    client_packets.read(meta.even, index); \
-    client_packets.write(index, meta.even \
-        + ((meta.staged_client[63:32] == meta.in_session) ? meta.staged_client[31:0] : 32w0)); \
-    staged_client.write(index, 0);
-#define FOLD_CLIENTS(n) \
-    FOLD_LANE(meta.base + 2 * n) \
-    FOLD_LANE(meta.base + (2 * n + 1))
+#define FOLD_LANE \
+    staged_client.read(meta.staged_client, meta.at); \
+    if (meta.staged_client[63:32] == meta.in_session) { \
+        client_packets.read(meta.even, meta.at); \
+        meta.even = meta.even + meta.staged_client[31:0]; \
+        client_packets.write(meta.at, meta.even); \
+        staged_client.write(meta.at, 0); \
+    } \
+    NEXT_CELL
+#define FOLD_CLIENTS(n) FOLD_LANE FOLD_LANE
 action fold_clients() {
+    meta.at = meta.base;
     EACH_WORD(FOLD_CLIENTS)
-    client_mark.write(meta.base >> 7, 3);
+    meta.at = meta.base >> 7;
+    client_mark.write(meta.at, 3);
 }
 
 // Where packet `swept` was staged; the sweep moves on.
 action next_block() {
-    bit<40> block;
-    in_block.read(block, meta.swept);
-    meta.array = block[39:32];
-    meta.base = block[31:0];
-    in_swept.write(0, meta.swept + 1);
+    in_block.read(meta.block, meta.swept);
+    meta.array = meta.block[39:32];
+    meta.base = meta.block[31:0];
+    meta.at = meta.swept + 1;
+    in_swept.write(0, meta.at);
 }
 
 // Takes record j of packet `swept` out of the staging area.
 #define RECORD_FROM_STAGE(j, a, b, c, d) \
     action record_from_stage_##j() { \
-        in_index.read(meta.record_index, (meta.swept << 4) + j); \
+        meta.at = (meta.swept << 4) + j; \
+        in_index.read(meta.record_index, meta.at); \
         staged_flow.read(meta.staged_flow, meta.record_index); \
         record_from_cell(); \
-        staged_flow.write(meta.record_index, 0); \
+        if (meta.record_valid == 1) { \
+            staged_flow.write(meta.record_index, 0); \
+        } \
     }
 EACH_RECORD(RECORD_FROM_STAGE)

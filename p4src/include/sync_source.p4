@@ -30,10 +30,9 @@ action load_outgoing() {
 }
 
 action load_walk() {
-    bit<16> walk;
-    out_walk.read(walk, 0);
-    meta.array = walk[15:8];
-    meta.mode = walk[7:0];
+    out_walk.read(meta.walk, 0);
+    meta.array = meta.walk[15:8];
+    meta.mode = meta.walk[7:0];
 }
 
 action open_outgoing() {
@@ -68,16 +67,26 @@ action start_round() {
 
 // Finds the next block that the round wants among 8: a pass for every block of a sparse array would take seconds.
 #define LOOK(mark, shift, size, k) \
-    mark.read(meta.one_mark, (meta.cursor >> shift) + k); \
-    meta.base = (((meta.one_mark | 4) & meta.wanted) != 0) ? meta.cursor + k * size : meta.base; \
-    meta.block_mark = (((meta.one_mark | 4) & meta.wanted) != 0) ? meta.one_mark : meta.block_mark;
+    mark.read(meta.one_mark, meta.at); \
+    meta.at = meta.at - 1; \
+    if (((meta.one_mark | 4) & meta.wanted) != 0) { \
+        meta.base = meta.cursor + k * size; \
+        meta.block_mark = meta.one_mark; \
+    }
 #define SCAN(mark, shift, size) \
-    meta.wanted = (meta.mode == WALK_ALL) ? 8w4 : ((meta.mode == WALK_OCCUPIED) ? 8w3 : 8w1); \
-    meta.base = meta.cursor + 8 * size; \
+    meta.wanted = 1; \
+    if (meta.mode == WALK_ALL) { \
+        meta.wanted = 4; \
+    } else if (meta.mode == WALK_OCCUPIED) { \
+        meta.wanted = 3; \
+    } \
+    meta.base = meta.cursor + 7 * size; \
     meta.block_mark = 0x80; \
+    meta.at = (meta.cursor >> shift) + 7; \
     LOOK(mark, shift, size, 7) LOOK(mark, shift, size, 6) LOOK(mark, shift, size, 5) LOOK(mark, shift, size, 4) \
     LOOK(mark, shift, size, 3) LOOK(mark, shift, size, 2) LOOK(mark, shift, size, 1) LOOK(mark, shift, size, 0) \
-    out_cursor.write(0, (meta.block_mark == 0x80) ? meta.base : meta.base + size);
+    meta.cursor = meta.base + size; \
+    out_cursor.write(0, meta.cursor);
 action scan_clients() {
     SCAN(client_mark, 7, CLIENTS_PER_PACKET)
 }
@@ -85,20 +94,37 @@ action scan_flows() {
     SCAN(flow_mark, 4, FLOWS_PER_PACKET)
 }
 
+action clean_clients_mark() {
+    meta.at = meta.base >> 7;
+    meta.block_mark = meta.block_mark & 2;
+    client_mark.write(meta.at, meta.block_mark);
+}
+action clean_flows_mark() {
+    meta.at = meta.base >> 4;
+    meta.block_mark = meta.block_mark & 2;
+    flow_mark.write(meta.at, meta.block_mark);
+}
+
 // Entries 2n and 2n + 1 of the block into word n. bmv2 zeroes a header that becomes valid: first valid, then filled.
 #define GATHER_CLIENTS(n) \
-    client_packets.read(meta.even, meta.base + 2 * n); \
-    client_packets.read(meta.odd, meta.base + (2 * n + 1)); \
+    client_packets.read(meta.even, meta.at); \
+    NEXT_CELL \
+    client_packets.read(meta.odd, meta.at); \
+    NEXT_CELL \
     hdr.body.w##n = meta.even ++ meta.odd;
 action gather_clients() {
+    meta.at = meta.base;
     hdr.body.setValid();
     EACH_WORD(GATHER_CLIENTS)
 }
 
 #define CLEAR_CLIENTS(n) \
-    client_packets.write(meta.base + 2 * n, 0); \
-    client_packets.write(meta.base + (2 * n + 1), 0);
+    client_packets.write(meta.at, 0); \
+    NEXT_CELL \
+    client_packets.write(meta.at, 0); \
+    NEXT_CELL
 action clear_clients() {
+    meta.at = meta.base;
     EACH_WORD(CLEAR_CLIENTS)
 }
 
@@ -112,8 +138,9 @@ action clear_clients() {
     flow_verdict.read(meta.entry_verdict, index); \
     hdr.body.w##d = meta.entry_verdict ++ 56w0;
 
-#define GATHER_FLOWS(j, a, b, c, d) GATHER_RECORD(meta.base + j, a, b, c, d)
+#define GATHER_FLOWS(j, a, b, c, d) GATHER_RECORD(meta.at, a, b, c, d) NEXT_CELL
 action gather_flows() {
+    meta.at = meta.base;
     hdr.body.setValid();
     EACH_RECORD(GATHER_FLOWS)
 }
@@ -127,9 +154,11 @@ action gather_one_flow() {
 
 // Key, verdict and age stay, since the flow goes on here until it is cut over; release_record() removes them.
 #define CLEAR_FLOWS(j, a, b, c, d) \
-    flow_packets.write(meta.base + j, 0); \
-    flow_bytes.write(meta.base + j, 0);
+    flow_packets.write(meta.at, 0); \
+    flow_bytes.write(meta.at, 0); \
+    NEXT_CELL
 action clear_flows() {
+    meta.at = meta.base;
     EACH_RECORD(CLEAR_FLOWS)
 }
 
@@ -161,21 +190,24 @@ action make_headers() {
     standard_metadata.egress_spec = meta.port;
 }
 
-#define STORE_WORD(n) outbox.write((meta.sequence << 6) + n, hdr.body.w##n);
+#define STORE_WORD(n) outbox.write(meta.at, hdr.body.w##n); NEXT_CELL
 action store_packet() {
-    hdr.sync.mac = meta.digest;
+    hdr.sync.mac = meta.digest;    // 0 in baseline.p4
+    meta.at = meta.sequence << 6;
     EACH_WORD(STORE_WORD)
     outbox_header.write(meta.sequence, hdr.sync.array ++ 8w0 ++ hdr.sync.round ++ hdr.sync.count ++ 16w0 ++ hdr.sync.base ++ 32w0);
     outbox_mac.write(meta.sequence, meta.digest);
     out_previous.write(0, meta.digest);
-    out_sequence.write(0, meta.sequence + 1);
+    meta.at = meta.sequence + 1;
+    out_sequence.write(0, meta.at);
     events.count(EVENT_SYNC_SENT);
 }
 
 // `sequence` is that of the packet wanted.
-#define LOAD_WORD(n) outbox.read(hdr.body.w##n, (meta.sequence << 6) + n);
+#define LOAD_WORD(n) outbox.read(hdr.body.w##n, meta.at); NEXT_CELL
 action load_packet() {
     hdr.body.setValid();
+    meta.at = meta.sequence << 6;
     EACH_WORD(LOAD_WORD)
     outbox_header.read(meta.described, meta.sequence);
     meta.array = meta.described[127:120];
@@ -186,25 +218,37 @@ action load_packet() {
 
 action load_macs() {
     outbox_mac.read(hdr.sync.mac, meta.sequence);
-    outbox_mac.read(meta.previous, (meta.sequence == 0) ? 32w0 : meta.sequence - 1);
-    hdr.sync.previous = (meta.sequence == 0) ? 64w0 : meta.previous;
+    hdr.sync.previous = 0;
+    if (meta.sequence != 0) {
+        meta.at = meta.sequence - 1;
+        outbox_mac.read(hdr.sync.previous, meta.at);
+    }
     events.count(EVENT_SYNC_RESENT);
 }
 
 #define RESTORE_CLIENTS(n) \
-    client_packets.read(meta.even, meta.base + 2 * n); \
-    client_packets.read(meta.odd, meta.base + (2 * n + 1)); \
-    client_packets.write(meta.base + 2 * n, meta.even + hdr.body.w##n[63:32]); \
-    client_packets.write(meta.base + (2 * n + 1), meta.odd + hdr.body.w##n[31:0]);
+    client_packets.read(meta.even, meta.at); \
+    meta.even = meta.even + hdr.body.w##n[63:32]; \
+    client_packets.write(meta.at, meta.even); \
+    NEXT_CELL \
+    client_packets.read(meta.even, meta.at); \
+    meta.even = meta.even + hdr.body.w##n[31:0]; \
+    client_packets.write(meta.at, meta.even); \
+    NEXT_CELL
 action restore_clients() {
+    meta.at = meta.base;
     EACH_WORD(RESTORE_CLIENTS)
-    client_mark.write(meta.base >> 7, 3);
+    meta.at = meta.base >> 7;
+    client_mark.write(meta.at, 3);
 }
 
 // Live `seen` is never cleared, so what comes back must not be younger than it.
 #define RECORD_FROM_BODY(j, a, b, c, d) \
     action record_from_body_##j() { \
-        meta.record_valid = (hdr.body.w##a != 0) ? 1w1 : 1w0; \
+        meta.record_valid = 0; \
+        if (hdr.body.w##a != 0) { \
+            meta.record_valid = 1; \
+        } \
         meta.record_key = hdr.body.w##a; \
         meta.record_packets = hdr.body.w##b[63:32]; \
         meta.record_seen = meta.now - 32w0x7fffffff; \
@@ -219,10 +263,10 @@ EACH_RECORD(RECORD_FROM_BODY)
     hash(meta.record_index, HashAlgorithm.crc32, 32w0, { hdr.body.w##a }, ENTRIES); \
     flow_key.read(meta.entry_key, meta.record_index); \
     flow_packets.read(meta.entry_packets, meta.record_index); \
-    flow_verdict.read(meta.entry_verdict, meta.record_index); \
-    meta.record_fits = (meta.entry_key == hdr.body.w##a && meta.entry_packets == 0) ? 1w1 : 1w0; \
-    flow_key.write(meta.record_index, (meta.record_fits == 1) ? 64w0 : meta.entry_key); \
-    flow_verdict.write(meta.record_index, (meta.record_fits == 1) ? VERDICT_NONE : meta.entry_verdict);
+    if (meta.entry_key == hdr.body.w##a && meta.entry_packets == 0) { \
+        flow_key.write(meta.record_index, 0); \
+        flow_verdict.write(meta.record_index, VERDICT_NONE); \
+    }
 action release_flows() {
     EACH_RECORD(RELEASE_FLOWS)
 }

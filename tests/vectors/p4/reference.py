@@ -14,7 +14,7 @@ ETHERTYPE_MARKER = 0x88B6
 HEADER = struct.Struct(">BBHIQHHIHHIQQ")
 BODY_WORDS = 64
 CLIENTS, FLOWS = 0, 1
-SIPHASH, POLY_SIPHASH = 1, 2
+UNSECURED, SIPHASH, POLY_SIPHASH = 0, 1, 2
 ENTRIES = 65536
 
 
@@ -53,11 +53,10 @@ def siphash24(key: bytes, message: bytes) -> int:
 
 
 def compress(words: Sequence[int], poly: int) -> int:
-    """The keyed polynomial of suite 2 modulo 2^127 - 1, without a final reduction; below 2^128."""
+    """The keyed polynomial of suite 2: the sum of words[i] * poly^(64 - i) modulo 2^127 - 1."""
     h = 0
     for word in words:
-        x = (h + word) * poly
-        h = (x & ((1 << 127) - 1)) + (x >> 127)
+        h = (h + word) * poly % ((1 << 127) - 1)
     return h
 
 
@@ -126,6 +125,8 @@ def decode(frame: bytes) -> SyncPacket:
 
 def mac_of(packet: SyncPacket, session: Session) -> int:
     """The MAC of a packet under a session's keys, by the suite the packet names."""
+    if packet.suite == UNSECURED:
+        return 0
     words = list(struct.unpack(">5Q", packet.header()[:40]))
     if packet.suite == POLY_SIPHASH:
         h = compress(packet.words, session.poly)

@@ -338,17 +338,23 @@ def markers(r: Any) -> None:
 
 
 def baseline(r: Any) -> None:
-    """The unsecured yardstick: a round, its packets, and packets written straight into live state."""
-    r.clone_session(1, 509)
-    r.write("BaselineIngress.fabric", {}, "BaselineIngress.to_port", {"port": FABRIC}, kind="modify")
-    packets = chain(ref.Session(suite=0), [ref.clients_words([n * 1000 + i for i in range(128)]) for n in range(3)])
-    for packet in packets:
+    """The unsecured yardstick: a round out, packets in, commit and sweep, all with MACs of 0."""
+    stateful(r)
+    s = replace(KEYS, number=0x51, suite=ref.UNSECURED)
+    for n in range(10):
+        r.packet(1, ipv4(f"10.2.{n}.{n}", 1000 + n, "10.0.0.1", 80), 1)
+    open_out(r, s)
+    r.token(kind=ROUND, session=s.number, credit=1, argument=blocks(0, ALL_BLOCKS, 0, 383))
+    r.token(kind=WALK, session=s.number, credit=9, expect=4)
+    r.token(kind=RELEASE, session=s.number, flags=1)
+    other = replace(s, number=0x52)
+    open_in(r, other)
+    for packet in chain(other, [ref.clients_words([n * 1000 + i for i in range(128)]) for n in range(3)]):
         r.packet(FABRIC, packet.encode())
-    r.registers("BaselineIngress.client_packets", "BaselineIngress.in_count")
-    r.token(kind=ROUND, argument=blocks(0, 0, 0, 383))
-    r.token(kind=WALK, credit=2, expect=2)
-    r.token(kind=WALK, credit=5, expect=2)
-    r.token(kind=READ_BLOCK, argument=128)
+    set_mark(r, other, COMMITTED)
+    r.token(kind=SWEEP, session=other.number, credit=9)
+    r.registers(*reg("client_packets", "staged_client"))
+    r.counters(EVENTS)
 
 
 ALL = {
