@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When the barrier reply to a flow mod is there, the datapath has forgotten how it treated the connection before."""
 
+import json
 import re
 import sys
 
@@ -21,6 +22,29 @@ print("ready", flush=True)
 while True:
     sock.send(b"x" * 100)
 """
+
+
+# Markers are frames of an experimental type, sent by packet-out; counts the connection's packets behind each of them.
+ORDER = """
+import json, socket
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+sock.bind(("eth0", 0))
+sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 28)  # SO_RCVBUFFORCE
+print("ready", flush=True)
+marks = [["start", 0]]
+while marks[-1][0] != "done":
+    frame = sock.recv(2000)
+    if frame[12:14] == b"\\x88\\xb5":
+        marks.append([frame[14:].rstrip(b"\\0").decode(), 0])
+    elif frame[12:14] == b"\\x08\\x00" and frame[34:36] == (4000).to_bytes(2, "big"):
+        marks[-1][1] += 1
+print(json.dumps(marks), flush=True)
+"""
+
+
+def marker(text):
+    """Return a frame that carries a word."""
+    return bytes.fromhex("ffffffffffff 0200000000aa 88b5") + text.encode().ljust(46, b"\0")
 
 
 @pytest.fixture
@@ -89,3 +113,22 @@ def test_every_packet_is_counted_once(busy):
     assert ovs.coverage("upcall_evict_sync") > 20
     assert looked_up(ovs) > 1000
     wait_until("the rules have counted what the datapath has seen", lambda: counted_by_rules(ovs) == looked_up(ovs))
+
+
+def test_no_packet_takes_the_old_way_after_a_packet_out(busy):
+    """What follows a flow mod on the OpenFlow connection is not overtaken by packets under the older rules."""
+    ovs, (old, new) = busy
+    watcher = ovs.hosts["old"].popen(sys.executable, "-c", ORDER)
+    assert watcher.stdout.readline() == "ready\n"
+    with OpenFlowClient(ovs.run_dir, ovs.bridge) as switch:
+        switch.commit(switch.flow_mod(ADD, FLOW, 10, old))
+        for _ in range(25):
+            wait_until("the old way has a datapath flow", lambda: outputs(ovs, FLOW))
+            switch.commit(switch.flow_mod(MODIFY_STRICT, FLOW, 10, new), switch.packet_out(marker("closed"), old))
+            wait_until("the new way has a datapath flow", lambda: outputs(ovs, FLOW))
+            switch.commit(switch.packet_out(marker("open"), old), switch.flow_mod(MODIFY_STRICT, FLOW, 10, old))
+        switch.commit(switch.flow_mod(DELETE_STRICT, FLOW, 10, old), switch.packet_out(marker("done"), old))
+    marks = json.loads(watcher.stdout.readline())
+    assert [count for name, count in marks if name == "closed"] == [0] * 25
+    # Else there was nothing that could have gone wrong.
+    assert sum(count for name, count in marks if name == "open") >= 25
