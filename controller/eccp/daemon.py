@@ -17,9 +17,6 @@ from controller.eccp.outputs import (
     ConnectionEnded,
     ConnectionEstablished,
     ConnectionFailed,
-    FirstData,
-    FlowClosed,
-    FlowOpened,
     Notice,
     OwnMoveConfirmed,
     PathLost,
@@ -27,6 +24,7 @@ from controller.eccp.outputs import (
 )
 from controller.eccp.peer import Peer
 from controller.eccp.peer_settings import PeerSettings
+from controller.eccp.report import describe_connection, describe_notice
 from controller.eccp.transport.loop import Loop
 from controller.eccp.transport.places import Place, PlaceWatch
 from controller.eccp.transport.tun import Tun
@@ -204,7 +202,7 @@ class Daemon:
 
     def _take_notices(self) -> None:
         for notice in self.peer.take_notices():
-            name, facts = describe(notice)
+            name, facts = describe_notice(notice)
             facts["time"] = time.monotonic()
             self._add_path(notice, facts)
             self.history.append({"event": name, **facts})
@@ -324,65 +322,7 @@ class Daemon:
             "inner": [str(address) for address in self.settings.inner],
             "places": [{"interface": p.interface, "address": str(self._ports.get(p, p.host))} for p in self.places],
             "mtu": self.mtu,
-            "connections": [self._describe(c) for c in self.peer.connections.values()],
+            "connections": [describe_connection(c) for c in self.peer.connections.values()],
             "refused": dict(self.peer.refused),
             "counters": dict(self.loop.counters),
         }
-
-    def _describe(self, connection: Connection) -> dict[str, Any]:
-        return {
-            "connection": connection.number,
-            "identity": connection.identity.hex(),
-            "established": connection.established,
-            "inner": [str(a) for a in (connection.hello.inner if connection.hello else ())],
-            "listed": [str(address) for address in connection.peer_listed],
-            "sealed": connection.sealed_data,
-            "flows": [
-                {
-                    "flow": f"{entry.local_id:016x}",
-                    "state": entry.flow.state.value,
-                    "peer_state": entry.flow.peer_state.value,
-                    "own": str(entry.flow.own_addr),
-                    "peer": str(entry.flow.peer_addr),
-                    "own_version": entry.flow.own_version,
-                    "peer_version": entry.flow.peer_version,
-                    "rtt_ms": None if entry.rtt.smoothed is None else round(entry.rtt.smoothed * 1000, 3),
-                    "lost": entry.lost,
-                    "backup": entry.is_backup,
-                }
-                for entry in connection.flows
-            ],
-        }
-
-
-_NAMES: dict[type, str] = {
-    OwnMoveConfirmed: "FlowMoved",
-    PeerAddressValidated: "FlowMoved",
-    FirstData: "FirstData",
-    FlowOpened: "FlowOpened",
-    FlowClosed: "FlowClosed",
-    PathLost: "PathLost",
-    ConnectionEstablished: "ConnectionOpened",
-    ConnectionEnded: "ConnectionClosed",
-    ConnectionFailed: "ConnectionFailed",
-}
-
-
-def describe(notice: Notice) -> tuple[str, dict[str, Any]]:
-    """A notice's name on the bus and its facts in plain JSON types."""
-    facts: dict[str, Any] = {}
-    for name in notice.__slots__:
-        value = getattr(notice, name)
-        if isinstance(value, bytes):
-            value = value.hex()
-        elif isinstance(value, Address):
-            value = str(value)
-        elif name == "flow":
-            value = f"{value:016x}"
-        facts[name] = value
-    if isinstance(notice, OwnMoveConfirmed):
-        facts["who"] = "own"
-        facts["address"] = facts.pop("own")
-    elif isinstance(notice, PeerAddressValidated):
-        facts["who"] = "peer"
-    return _NAMES[type(notice)], facts

@@ -2,7 +2,8 @@
 """A host's end of ECCP, sans I/O: datagrams, calls and timer ticks in; datagrams, inner packets and notices out.
 
 Randomness and keys are injected, time is the caller's ``now`` (monotonic seconds).  The parts around this facade:
-`peer_open` (handshakes), `peer_control` (sealed control packets and the flow machine), `peer_timers`, `peer_data`.
+`peer_open`, `peer_accept` (handshakes), `peer_control`, `peer_transmit` (control packets in and out), `peer_step` (the
+flow machine), `peer_timers`, `peer_data_in`, `peer_data_out`, `peer_relay`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from controller.eccp import peer_control, peer_data, peer_open, peer_timers
+from controller.eccp import (
+    peer_accept,
+    peer_control,
+    peer_data_in,
+    peer_data_out,
+    peer_open,
+    peer_step,
+    peer_timers,
+)
 from controller.eccp.connection import Connection, FlowEntry
 from controller.eccp.cookie import CookieJar
 from controller.eccp.errors import LocalError, MalformedMessageError, RefusedError
@@ -66,8 +75,8 @@ class Peer:
         entry.began_at = now
         entry.attempt = 0
         entry.awaits_data = True
-        peer_control.apply(self, entry, Step(Action.MOVE, own=own), now)
-        peer_data.resend_own(self, entry, now)
+        peer_step.apply(self, entry, Step(Action.MOVE, own=own), now)
+        peer_data_out.resend_own(self, entry, now)
 
     def move_all(self, old: Address, own: Address, now: float) -> int:
         """Move every flow whose own address is ``old``; returns how many."""
@@ -85,7 +94,7 @@ class Peer:
 
     def close_flow(self, entry: FlowEntry, now: float, *, whole: bool = False) -> None:
         """Remove one flow; the connection lives on as long as it has another."""
-        peer_control.close(self, entry, now, whole=whole)
+        peer_step.close(self, entry, now, whole=whole)
 
     def set_addresses(self, addresses: Iterable[Address]) -> None:
         """Further addresses of this host, told to peers in the next handshake or RSYN."""
@@ -100,11 +109,11 @@ class Peer:
         """Tell every peer the present address list at once, by an RSYN with an unchanged version."""
         for entry in list(self.flows.values()):
             if entry.is_open:
-                peer_control.apply(self, entry, Step(Action.RETRANSMIT, everywhere=True), now)
+                peer_step.apply(self, entry, Step(Action.RETRANSMIT, everywhere=True), now)
 
     def send_frame(self, connection: Connection, frame: Buffer, now: float) -> bool:
         """Send one tunnel frame (virtio_net_hdr and IP packet); False if no flow can carry it now."""
-        return peer_data.send_frame(self, connection, frame, now)
+        return peer_data_out.send_frame(self, connection, frame, now)
 
     # ---- datagrams in -------------------------------------------------------------------------------------------
 
@@ -119,7 +128,7 @@ class Peer:
             try:
                 header = decode_header(view[at:end])
                 if header.kind in DATA_KINDS:
-                    at = peer_data.receive_run(self, header, view, at, step, source, own, now)
+                    at = peer_data_in.receive_run(self, header, view, at, step, source, own, now)
                     continue
                 self.receive_control(header, view[at:end], source, own, now)
             except RefusedError as error:
@@ -134,11 +143,11 @@ class Peer:
         """Handle one datagram that is not data.  Raises `RefusedError` or `MalformedMessageError`."""
         body = bytes(datagram[HEADER_SIZE:])
         if header.kind is Kind.SYN:
-            peer_open.receive_syn(self, header, body, source, own, now, len(datagram))
+            peer_accept.receive_syn(self, header, body, source, own, now, len(datagram))
             return
         entry = self.flow(header.flow)
         if header.kind is Kind.COOKIE:
-            peer_open.receive_cookie(self, entry, body, now)
+            peer_accept.receive_cookie(self, entry, body, now)
         else:
             peer_control.receive(self, entry, header, body, source, own, now, len(datagram), relayed=relayed)
 

@@ -1,39 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control packets of a flow: opened, handed to the flow machine as a `Step`, and its answers sealed and limited."""
+"""Control packets in: opened, checked, and handed to the flow machine as a `Step`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from controller.eccp import peer_data, peer_open, peer_relay, peer_timers
+from controller.eccp import peer_accept, peer_relay, peer_timers
 from controller.eccp.connection import FlowEntry
 from controller.eccp.errors import RefusedError
-from controller.eccp.flow import Flow, Outcome, Send, Step
-from controller.eccp.flow import step as flow_step
-from controller.eccp.keys import Cipher, seal, unseal
+from controller.eccp.flow import Step
+from controller.eccp.keys import Cipher, unseal
 from controller.eccp.names import Action, FlowState, Message
-from controller.eccp.outputs import (
-    ConnectionEnded,
-    Datagram,
-    FlowClosed,
-    OwnMoveConfirmed,
-    PeerAddressValidated,
-    SentRecord,
-    TraceRow,
-)
-from controller.eccp.table import OPEN_STATES
+from controller.eccp.peer_step import apply
 from controller.wire import eccp as wire
-from controller.wire.eccp import HEADER_SIZE, TAG_SIZE, WITH_KEY_EXCHANGE, Address, Header, Kind
+from controller.wire.eccp import TAG_SIZE, WITH_KEY_EXCHANGE, Address, Header, Kind
 
 if TYPE_CHECKING:
     from controller.eccp.peer import Peer
-
-RENDEZVOUS = "rendezvous"  # stands for the rendezvous among a flow's destinations
-
-
-# ---- datagrams in ---------------------------------------------------------------------------------------------------
 
 
 def receive(
@@ -52,19 +36,19 @@ def receive(
     if relayed and header.kind is not Kind.RSYN:
         raise RefusedError("relay-kind", f"a rendezvous passes on RSYNs only, not {header.kind.name}")
     if header.kind is Kind.FLOW_SYN:
-        peer_open.receive_flow_syn(peer, entry, header, body, source, own, now, size)
+        peer_accept.receive_flow_syn(peer, entry, header, body, source, own, now, size)
         return
     if header.kind is Kind.SYN_ACK:
-        peer_open.receive_syn_ack(peer, entry, header, body, source, own, now, size)
+        peer_accept.receive_syn_ack(peer, entry, header, body, source, own, now, size)
         return
     block, sealed = split_block(header, body)
-    staged = peer_open.stage_third(entry, block) if block and entry.cipher_in is None else None
+    staged = peer_accept.stage_third(entry, block) if block and entry.cipher_in is None else None
     cipher = staged.cipher if staged else entry.cipher_in
     if cipher is None:
         raise RefusedError("no-keys", f"{header.kind.name} before the handshake")
     version, message = open_sealed(entry, header, block, sealed, cipher)
     if staged:
-        peer_open.commit_third(peer, entry, staged)
+        peer_accept.commit_third(peer, entry, staged)
     mark_heard(peer, entry, header.number, source, own, now, size)
     entry.connection.key_confirmed = True
     _ROUTES[header.kind](peer, entry, header, version, message, source, own, now, relayed)
@@ -108,168 +92,7 @@ def mark_heard(peer: Peer, entry: FlowEntry, number: int, source: Address, own: 
         peer_timers.heard_candidate(peer, entry, now)
 
 
-# ---- the flow machine -----------------------------------------------------------------------------------------------
-
-
-def apply(
-    peer: Peer,
-    entry: FlowEntry,
-    event: Step,
-    now: float,
-    *,
-    received: Message | None = None,
-    relayed: bool = False,
-) -> Outcome:
-    """Take one step of the flow machine; send, time and report what follows from it."""
-    before = entry.flow
-    if entry.seen_pn > before.highest_pn:
-        before = replace(before, highest_pn=entry.seen_pn)
-    outcome = flow_step(before, event)
-    entry.flow = outcome.flow
-    if outcome.peer_moved:
-        entry.generation += 1
-        entry.budget.clear()
-    reply_own = event.own if received is not None else None
-    sent = [
-        record
-        for send in outcome.sends
-        for record in _transmit(peer, entry, send, reply_own if send.to == event.source else None)
-    ]
-    if peer.trace is not None:
-        peer.trace(TraceRow(entry.name, event.action, event, received, relayed, tuple(sent), entry.flow))
-    _report(peer, entry, before, outcome, now)
-    peer_timers.after_step(peer, entry, before, now)
-    return outcome
-
-
-def _report(peer: Peer, entry: FlowEntry, before: Flow, outcome: Outcome, now: float) -> None:
-    after = outcome.flow
-    number = entry.connection.number
-    if before.state not in OPEN_STATES and after.state in OPEN_STATES:
-        peer_open.opened(peer, entry, now)
-    elif outcome.peer_moved:
-        address = after.peer_addr
-        assert isinstance(address, Address)
-        peer.notify(PeerAddressValidated(number, entry.local_id, after.peer_version, address))
-        peer_data.resend_lost(peer, entry, now)
-    elif after.cand_addr is not None and (before.cand_addr, before.cand_version) != (
-        after.cand_addr,
-        after.cand_version,
-    ):
-        peer_data.send_early(peer, entry, now)
-    if outcome.confirmed and before.state is FlowState.MOVING:
-        elapsed = now - entry.began_at
-        if entry.attempt == 0:  # Karn: an answer to a repeated RSYN says nothing about the RTT
-            entry.rtt = entry.rtt.with_sample(elapsed)
-        own = after.own_addr
-        assert isinstance(own, Address)
-        peer.notify(OwnMoveConfirmed(number, entry.local_id, after.own_version, own, elapsed))
-    if before.state is not FlowState.CLOSED and after.state is FlowState.CLOSED:
-        peer.notify(FlowClosed(number, entry.local_id))
-        if not entry.connection.ended and all(e.flow.state is FlowState.CLOSED for e in entry.connection.flows):
-            entry.connection.ended = True
-            peer.notify(ConnectionEnded(number))
-
-
-def close(peer: Peer, entry: FlowEntry, now: float, *, whole: bool) -> None:
-    """CLOSE one flow; ``whole`` says so for all of the connection."""
-    if entry.flow.state in {FlowState.CLOSED, FlowState.CLOSING}:
-        return
-    entry.closing_whole = whole
-    entry.attempt = 0
-    entry.began_at = now
-    apply(peer, entry, Step(Action.CLOSE), now)
-
-
-# ---- packets out ----------------------------------------------------------------------------------------------------
-
-
-def _transmit(peer: Peer, entry: FlowEntry, send: Send, own: object) -> Iterator[SentRecord]:
-    """Seal and queue one packet for each destination that the amplification limit allows."""
-    if own is None:
-        own = entry.flow.own_addr
-    for place in _places(peer, entry, send):
-        if not _is_allowed(entry, send.message, place):
-            continue
-        number = entry.take_number()
-        datagram = build(peer, entry, send, number)
-        if place is RENDEZVOUS:
-            if not peer_relay.forward(peer, entry, datagram):
-                continue
-        else:
-            assert isinstance(place, Address)
-            assert isinstance(own, Address)
-            if place != entry.flow.peer_addr and place not in entry.connection.peer_listed:
-                entry.budget.spend(place, len(datagram))
-            peer.emit(Datagram(own, place, (datagram,)))
-        yield SentRecord(send.message, send.version, number, own, place, send.echo, send.nonce)
-
-
-def _places(peer: Peer, entry: FlowEntry, send: Send) -> list[object]:
-    if not send.everywhere:
-        return [send.to]
-    flow = entry.flow
-    places: list[object] = [flow.peer_addr, flow.cand_addr]
-    if entry.attempt > 0 or entry.lost:  # first ask where the peer was; then wherever it may be
-        places += entry.connection.peer_listed
-    if peer.rendezvous is not None and peer.rendezvous is not entry.connection:
-        places.append(RENDEZVOUS)
-    return [place for place in dict.fromkeys(places) if place is not None]
-
-
-# Upper bounds of what a message takes; used to ask the budget before a number is spent.
-_SIZES: dict[Message, int] = {Message.SYN: wire.PADDED_SIZE, Message.RSYN: wire.PADDED_SIZE}
-
-
-def _is_allowed(entry: FlowEntry, message: Message, place: object) -> bool:
-    if place is RENDEZVOUS or place == entry.flow.peer_addr or place in entry.connection.peer_listed:
-        return True
-    has_block = message is Message.SYN_ACK or (message is Message.ACK and _is_key_exchange_due(entry))
-    block = len(entry.connection.key_exchange) + 2 if has_block else 0
-    return entry.budget.left(place) >= _SIZES.get(message, HEADER_SIZE + 32 + TAG_SIZE + block)
-
-
-def build(peer: Peer, entry: FlowEntry, send: Send, number: int) -> bytes:
-    """The bytes of one control packet."""
-    message = send.message
-    if message in {Message.SYN, Message.SYN_ACK}:
-        return peer_open.build(peer, entry, send, number)
-    body = _BODIES[message](peer, entry, send)
-    block = b""
-    if message in {Message.ACK, Message.RSYN} and _is_key_exchange_due(entry):
-        exchange = entry.connection.key_exchange
-        block = len(exchange).to_bytes(2, "big") + exchange
-    assert entry.cipher_out is not None
-    return sealed_datagram(entry, Kind[message.value], number, send.version, body, block, entry.cipher_out)
-
-
-def _is_key_exchange_due(entry: FlowEntry) -> bool:
-    connection = entry.connection
-    return connection.initiator and not entry.added and not connection.key_confirmed
-
-
-def sealed_datagram(
-    entry: FlowEntry, kind: Kind, number: int, version: int, message: wire.Message, block: bytes, cipher: Cipher
-) -> bytes:
-    """Header, clear block and sealed (version, message)."""
-    aux = WITH_KEY_EXCHANGE if block and kind is not Kind.FLOW_SYN else 0
-    clear = wire.encode_header(kind, entry.remote_id, number, aux) + block
-    body = wire.encode_body(message, len(clear) + 8 + TAG_SIZE)
-    return clear + seal(cipher, number, version.to_bytes(8, "big") + body, clear)
-
-
-_BODIES: dict[Message, Callable[[Peer, FlowEntry, Send], wire.Message]] = {
-    Message.ACK: lambda peer, entry, send: wire.Ack(send.echo, send.nonce),
-    Message.RSYN: lambda peer, entry, send: wire.Rsyn(peer.generation, peer.listed),
-    Message.RSYN_ACK: lambda peer, entry, send: wire.RsynAck(send.echo, send.nonce),
-    Message.PING: lambda peer, entry, send: wire.Ping(send.nonce),
-    Message.PONG: lambda peer, entry, send: wire.Pong(send.nonce),
-    Message.FIN: lambda peer, entry, send: wire.Fin(entry.closing_whole),
-    Message.FIN_ACK: lambda peer, entry, send: wire.FinAck(entry.closing_whole),
-}
-
-
-# ---- one function a kind --------------------------------------------------------------------------------------------
+# ---- one function a kind ------------------------------------------------------------------------------------------
 
 
 def _received(

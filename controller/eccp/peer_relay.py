@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controller.eccp import peer_control
+from controller.eccp import peer_transmit
 from controller.eccp.connection import Connection, FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.outputs import Datagram
@@ -60,6 +60,6 @@ def _send(peer: Peer, connection: Connection, kind: Kind, message: wire.Message)
     assert isinstance(flow.own_addr, Address)
     assert isinstance(flow.peer_addr, Address)
     number = carrier.take_number()
-    sealed = peer_control.sealed_datagram(carrier, kind, number, flow.own_version, message, b"", carrier.cipher_out)
+    sealed = peer_transmit.sealed_datagram(carrier, kind, number, flow.own_version, message, b"", carrier.cipher_out)
     peer.emit(Datagram(flow.own_addr, flow.peer_addr, (sealed,)))
     return True

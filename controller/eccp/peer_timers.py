@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from controller.eccp import peer_control
+from controller.eccp import peer_step
 from controller.eccp.connection import FlowEntry
 from controller.eccp.flow import Flow, Step
 from controller.eccp.names import Action, FlowState, PeerState
@@ -124,7 +124,7 @@ def fire(peer: Peer, entry: FlowEntry, now: float) -> None:
     elif entry.retransmit_at is not None and entry.retransmit_at <= now:
         entry.attempt += 1
         entry.retransmit_at = now + _timeout(entry)
-        peer_control.apply(peer, entry, Step(Action.RETRANSMIT, everywhere=entry.lost), now)
+        peer_step.apply(peer, entry, Step(Action.RETRANSMIT, everywhere=entry.lost), now)
     elif entry.ping_at is not None and entry.ping_at <= now:
         ping(peer, entry, now)
     if entry.local_id in peer.flows:
@@ -142,12 +142,12 @@ def ping(peer: Peer, entry: FlowEntry, now: float) -> None:
         entry.attempt = 0
         entry.retransmit_at = now + entry.rtt.timeout()
         peer.notify(PathLost(entry.connection.number, entry.local_id))
-        peer_control.apply(peer, entry, Step(Action.RETRANSMIT, everywhere=True), now)
+        peer_step.apply(peer, entry, Step(Action.RETRANSMIT, everywhere=True), now)
     entry.pings_unanswered += 1
     entry.ping_nonce = peer.draw_nonce()
     entry.ping_sent_at = now
     entry.ping_at = now + min(entry.rtt.timeout(entry.pings_unanswered), settings.keepalive)
-    peer_control.apply(peer, entry, Step(Action.SEND_PING, nonce=entry.ping_nonce), now)
+    peer_step.apply(peer, entry, Step(Action.SEND_PING, nonce=entry.ping_nonce), now)
 
 
 def _expire(peer: Peer, entry: FlowEntry, now: float) -> None:
@@ -155,7 +155,7 @@ def _expire(peer: Peer, entry: FlowEntry, now: float) -> None:
     state = entry.flow.state
     entry.expire_at = None
     if state is not FlowState.CLOSED:
-        peer_control.apply(peer, entry, Step(Action.EXPIRE), now)
+        peer_step.apply(peer, entry, Step(Action.EXPIRE), now)
     if state in _OPENING and not connection.established:
         why = (
             f"no answer within {peer.settings.open_timeout:g} s: is the peer's daemon up, is UDP let through, "

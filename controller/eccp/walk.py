@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from controller.eccp.explore import RECEIVE
+from controller.eccp.explore_space import RECEIVE
 from controller.eccp.flow import Flow, Send, Step
 from controller.eccp.flow import step as flow_step
 from controller.eccp.names import Action, FlowState, Message
