@@ -135,34 +135,50 @@ def _question(world: World, side: Side, other_next: int) -> tuple[int, bytes]:
 
 
 def from_client(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
-    """The client speaks while both ends are measured: its data still goes to the server."""
+    """The client speaks while both ends are measured: what is news to the server still goes there."""
     segment = event.segment
+    news = _is_news(connection.client, segment)
     _listen(world, connection.client, segment)
     attempt.heard_client = True
     if _is_over(world, connection, event):
         return
-    if segment.payload:
+    if news:
         stand_in.to_server(world, connection, connection.path, _stopped(segment))
     _settle(world, connection, attempt)
 
 
 def from_server(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
-    """The server speaks while both ends are measured: its data still goes to the client."""
+    """The server speaks while both ends are measured: what is news to the client still goes there."""
     segment = in_clients_view(event.segment, rewrite_to_client(connection, connection.path))
+    news = _is_news(connection.origin, segment)
     window = event.segment.window
     _listen(world, connection.origin, segment)
     connection.origin.window = window
     attempt.heard_server = True
     if _is_over(world, connection, event):
         return
-    if segment.payload:
+    if news:
         stand_in.to_client(world, connection, _stopped(segment))
     _settle(world, connection, attempt)
 
 
+def _beyond(segment: Segment) -> tuple[tuple[int, int], ...]:
+    """Return the SACK blocks of bytes that came out of order: a D-SACK (RFC 2883) only answers our own question."""
+    return tuple(block for block in segment.options.sack if seq.is_after(block[1], segment.ack))
+
+
+def _is_news(side: Side, segment: Segment) -> bool:
+    """Return whether the other end must hear this: data, a first acknowledgement, or a gap that it has to fill.
+
+    Without the latter two, what was lost just before the brake would be repaired by a retransmission timeout only.
+    """
+    advanced = side.acked is None or seq.is_after(segment.ack, side.acked)
+    return bool(segment.payload) or advanced or bool(_beyond(segment))
+
+
 def _stopped(segment: Segment) -> Segment:
-    """Return the segment with its window closed."""
-    return replace(segment, window=0, frame=None)
+    """Return the segment with its window closed, and without what it says of our own questions."""
+    return replace(segment, window=0, options=replace(segment.options, sack=_beyond(segment)), frame=None)
 
 
 def _listen(world: World, side: Side, segment: Segment) -> None:
