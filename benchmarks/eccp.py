@@ -8,6 +8,7 @@ data, over all emulated RTTs.  Delays are made by a userspace box on the mobile 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from benchmarks._eccp_handover import churn, describe, handover, link_loss
@@ -43,4 +44,20 @@ def run(bench: Bench) -> Outcome:
         name: round(percentile(samples[f"first_packet_{name}_rtts"], 0.5), 3)
         for name in ("early_data", "validated_only")
     }
-    return Outcome(details["first_packet_p50_rtts"]["early_data"], "RTT", details, samples)
+    return Outcome(details["first_packet_p50_rtts"]["early_data"], "RTT", details, samples, partial(plot, samples))
+
+
+def plot(samples: dict[str, list[float]], figure: Any) -> None:
+    """Left: how many round trips until the first packet; right: throughput of each run."""
+    left, right = figure.subplots(1, 2)
+    for name, label in (("early_data", "early data"), ("validated_only", "validated only")):
+        series = sorted(samples[f"first_packet_{name}_rtts"])
+        left.step(series, [(rank + 1) / len(series) for rank in range(len(series))], where="post", label=label)
+    left.set(xlabel="first packet at the new address, RTTs", ylabel="share of moves", xlim=(0, 5), ylim=(0, 1))
+    left.legend()
+    left.grid(alpha=0.3)
+    names = ("veth", "plain", "sealed")
+    right.boxplot([samples[f"throughput_{name}_gbit_s"] for name in names])
+    right.set_xticks(range(1, 4), ("TCP on the veth", "tunnel, clear", "tunnel, sealed"))
+    right.set(ylabel="Gbit/s", ylim=(0, None))
+    right.grid(alpha=0.3, axis="y")

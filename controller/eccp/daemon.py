@@ -299,8 +299,9 @@ class Daemon:
         return {"error": f"unknown command {command!r}; known: status, count, events, move, down"}
 
     def _request_move(self, request: dict[str, Any]) -> dict[str, Any]:
-        to = str(request.get("to"))
-        flow = request.get("flow")
+        to, flow = request.get("to"), request.get("flow")
+        if not isinstance(to, str) or not isinstance(flow, str | None):
+            return {"error": "a move names an interface or address (to) and may name a flow"}
         own = next((own for place, own in self._ports.items() if to in {place.interface, place.host}), None)
         if own is None:
             known = ", ".join(f"{place.interface} ({place.host})" for place in self.places)

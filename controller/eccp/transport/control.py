@@ -12,7 +12,8 @@ from typing import Any
 
 from controller.eccp.errors import ConfigError
 
-MAX_LINE = 1 << 16
+MAX_REQUEST = 1 << 16
+MAX_REPLY = 1 << 28  # ten thousand connections take some megabytes
 Reply = dict[str, Any]
 
 
@@ -57,9 +58,9 @@ class ControlServer:
         with client:
             client.settimeout(0.5)
             try:
-                request = json.loads(_read_line(client))
+                request = json.loads(_read_line(client, MAX_REQUEST))
                 reply = self._handle(request if isinstance(request, dict) else {})
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 reply = {"error": f"not a request: {error}"}
             try:
                 client.sendall(json.dumps(reply).encode() + b"\n")
@@ -79,7 +80,7 @@ def ask(path: Path, request: Reply, timeout: float = 5.0) -> Reply:
             client.settimeout(timeout)
             client.connect(str(path))
             client.sendall(json.dumps(request).encode() + b"\n")
-            reply = json.loads(_read_line(client))
+            reply = json.loads(_read_line(client, MAX_REPLY))
     except (OSError, ValueError) as error:
         raise ConfigError(f"no daemon answers at {path} ({error}); start one with `baton eccp up`") from error
     if "error" in reply:
@@ -98,11 +99,11 @@ def is_alive(path: Path) -> bool:
         return False
 
 
-def _read_line(client: socket.socket) -> bytes:
-    data = b""
+def _read_line(client: socket.socket, limit: int) -> bytes:
+    data = bytearray()
     while not data.endswith(b"\n"):
-        piece = client.recv(MAX_LINE)
-        if not piece or len(data) > MAX_LINE:
+        piece = client.recv(1 << 16)
+        if not piece or len(data) > limit:
             raise ValueError("the line does not end")
         data += piece
-    return data
+    return bytes(data)
