@@ -218,7 +218,7 @@ def _start(settings: DaemonSettings, *, foreground: bool) -> None:
 
 def _own_arguments() -> int:
     """Where, in sys.argv, this sub-command's words begin."""
-    return sys.argv.index("eccp") + 1 if "eccp" in sys.argv else 1
+    return 1 if Path(sys.argv[0]).stem == "eccp" else sys.argv.index("eccp") + 1
 
 
 def _run(settings: DaemonSettings, path: Path) -> None:

@@ -249,3 +249,39 @@ def test_daemons_end_cleanly_and_say_what_is_wrong(lab: Lab) -> None:
     assert "eccp-a" not in lab.ip("a", "link", "show")
     with pytest.raises(RuntimeError, match="no daemon answers"):
         run("env", *(f"{k}={v}" for k, v in run_dir.items()), *cli, "status", "--name", "a")
+
+
+def test_up_goes_into_the_background_and_down_ends_it(lab: Lab) -> None:
+    environment = f"BATON_RUN_DIR={lab.run_dir}"
+    cli = ("env", environment, PYTHON, "-m", "controller.cli.main", "eccp")
+    key = str(lab.run_dir / "solo.key")
+    arguments = ("--name", "solo", "--identity", key, "--inner", "10.88.0.1/24", "--authorize", "ab" * 32)
+    try:
+        assert "solo is up" in lab.execute("a", *cli, "up", *arguments)
+        assert "10.1.0.2:4500 on wifi" in lab.execute("a", *cli, "status", "--name", "solo")
+        assert "eccp-solo" in lab.ip("a", "link", "show")
+        with pytest.raises(RuntimeError, match="already answers"):
+            lab.execute("a", *cli, "up", *arguments)
+    finally:
+        lab.execute("a", *cli, "down", "--name", "solo")
+    wait_for(lambda: "eccp-solo" not in lab.ip("a", "link", "show"), 5, "the tunnel device's end")
+
+
+def test_ipv6_outside_and_inside(lab: Lab) -> None:
+    for name, interface, address in (
+        ("a", "wifi", "2001:db8:1::2/64"), ("r", "rwifi", "2001:db8:1::1/64"),
+        ("b", "wan", "2001:db8:3::2/64"), ("r", "rwan", "2001:db8:3::1/64"),
+    ):  # fmt: skip
+        lab.ip(name, "addr", "add", address, "dev", interface, "nodad")
+    lab.sysctl("r", "net.ipv6.conf.all.forwarding", "1")
+    lab.ip("a", "-6", "route", "add", "default", "via", "2001:db8:1::1")
+    lab.ip("b", "-6", "route", "add", "default", "via", "2001:db8:3::1")
+    a, b = lab.identity("a"), lab.identity("b")
+    lab.daemon("b", "b", "--inner", "fd77::2/64", "--authorize", a)
+    lab.daemon("a", "a", "--inner", "fd77::1/64", "--connect", f"[2001:db8:3::2]:4500#{b}")
+    lab.wait_connected("a", "b")
+    assert " 0% packet loss" in lab.execute("a", "ping", "-c", "3", "-i", "0.2", "fd77::2")
+    lab.ip("a", "addr", "add", "2001:db8:1::77/64", "dev", "wifi", "nodad")
+    lab.ip("a", "addr", "del", "2001:db8:1::2/64", "dev", "wifi")
+    wait_for(lambda: flow(lab, "b")["peer"] == "[2001:db8:1::77]:4500", 10, "the new address")
+    assert " 0% packet loss" in lab.execute("a", "ping", "-c", "3", "-i", "0.2", "-s", "1300", "fd77::2")
