@@ -96,8 +96,8 @@ class BusClient:
             self.send(StatusRequested(monotonic(), request, match, after))
             rows, end = self._answer(request)
             yield rows, end
-            more = end.more and bool(rows)
-            after = rows[-1].number if rows else 0
+            more = end.more and end.last > after
+            after = end.last
 
     def _answer(self, request: str) -> tuple[list[ConnectionReported], StatusReported]:
         """Gather the answer to a request; all other events are kept for later."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -75,7 +76,9 @@ def connections(
     with BusClient() as client:
         pages = list(client.pages(match))
     rows = [row for page, _ in pages for row in page]
-    servers = pages[0][1].servers
+    servers: Counter[str] = Counter()
+    for _, end in pages:
+        servers.update(dict(end.servers))
     if as_json:
         print(json.dumps({"connections": [row_record(row) for row in rows], "servers": dict(servers)}))
         return
@@ -84,7 +87,7 @@ def connections(
         screen.print(connections_table(rows))
     else:
         screen.print("no connections" + (f" match {match!r}" if match else ""), markup=False)
-    screen.print(servers_line(servers), style="dim", markup=False)
+    screen.print(servers_line(servers.items()), style="dim", markup=False)
 
 
 @app.command()

@@ -45,11 +45,10 @@ class Outcome:
     facts: dict[str, Any]
 
 
-def servers_of(client: BusClient) -> dict[str, int]:
-    """Return the servers that the controller knows, and how many connections each has."""
-    for _, end in client.pages("-"):  # no connection is called so: only the counts are wanted
-        return dict(end.servers)
-    return {}
+def servers_of(client: BusClient) -> list[str]:
+    """Return the names of the servers that the controller knows."""
+    _, end = next(client.pages("-"))  # no connection is called so: only the end of the page is wanted
+    return [name for name, _ in end.servers]
 
 
 def find_connection(client: BusClient, text: str) -> ConnectionReported:
@@ -120,10 +119,8 @@ def drain_server(
     Raises RequestError when the controller refuses, or says nothing for ``patience`` seconds.
     """
     request = secrets.token_hex(8)
-    total = servers_of(client).get(server, 0)
     reasons: Counter[str] = Counter()
     client.send(DrainRequested(monotonic(), request, server, target))
-    step(0, total)
     last = monotonic()
     while (left := last + patience - monotonic()) > 0:
         event = client.receive(left)

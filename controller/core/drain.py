@@ -19,7 +19,7 @@ IN_FLIGHT = 16
 TRIES = 64
 """Migrations begun for one event: where each fails at once, the others wait for a timer of those."""
 TELL_AFTER = 0.1
-"""Seconds between two reports of progress."""
+"""Seconds between two reports of progress; the first one says how many there are."""
 
 
 def start(world: World, event: DrainRequested) -> None:
@@ -29,7 +29,8 @@ def start(world: World, event: DrainRequested) -> None:
         world.publish(DrainFailed(world.now, event.request, event.server, reason))
         return
     there = deque(known for known in world.connections.values() if known.path.server.name == event.server)
-    world.drains[event.server] = Drain(event.request, event.server, event.target, there)
+    world.drains[event.server] = Drain(event.request, event.server, event.target, there, told_at=world.now)
+    world.publish(DrainProgressed(world.now, event.request, event.server, 0, 0, len(there)))
 
 
 def _fault(world: World, event: DrainRequested) -> str:

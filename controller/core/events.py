@@ -282,14 +282,15 @@ class ConnectionReported:
 
 @dataclass(frozen=True, slots=True)
 class StatusReported:
-    """The page is complete; ``more`` says whether another follows.
+    """The page is complete; ``more`` says whether another follows, which begins after the connection ``last``.
 
-    ``servers`` counts the connections at every server that the settings name, on the first page only.
+    ``servers`` counts, for every server that the settings name, the connections that this page has looked at.
     """
 
     time: float
     request: str
     more: bool
+    last: int
     servers: tuple[tuple[str, int], ...] = ()
 
 

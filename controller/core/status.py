@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
+from itertools import dropwhile
 
 from controller.core.connection import Connection
 from controller.core.events import ConnectionReported, StatusReported, StatusRequested
@@ -13,24 +13,27 @@ from controller.core.world import World
 
 PAGE = 256
 """Most rows of an answer."""
+SCAN = 2_048
+"""Most connections that are looked at for an answer: a few milliseconds of the controller's time."""
 
 
 def report(world: World, event: StatusRequested) -> None:
     """Publish the rows that are asked for, by number, then that this was all of the page."""
     limit = max(1, min(event.limit, PAGE))
-    wanted = (
-        number
-        for number, connection in world.numbers.items()
-        if number > event.after and is_meant(connection.key, event.match)
-    )
-    numbers = heapq.nsmallest(limit + 1, wanted)
-    for number in numbers[:limit]:
-        world.publish(row(world, event.request, world.numbers[number]))
-    servers: tuple[tuple[str, int], ...] = ()
-    if not event.after:
-        count = Counter(connection.path.server.name for connection in world.connections.values())
-        servers = tuple((name, count[name]) for name in world.policy.servers)
-    world.publish(StatusReported(world.now, event.request, len(numbers) > limit, servers))
+    count: Counter[str] = Counter()
+    rows, last, more = 0, event.after, False
+    # Connections stand in the order of their numbers; the built-in comparison skips a hundred thousand in no time.
+    for looked, number in enumerate(dropwhile(event.after.__ge__, world.numbers)):
+        if rows == limit or looked == SCAN:
+            more = True
+            break
+        connection, last = world.numbers[number], number
+        count[connection.path.server.name] += 1
+        if is_meant(connection.key, event.match):
+            rows += 1
+            world.publish(row(world, event.request, connection))
+    servers = tuple((name, count[name]) for name in world.policy.servers)
+    world.publish(StatusReported(world.now, event.request, more, last, servers))
 
 
 def row(world: World, request: str, connection: Connection) -> ConnectionReported:

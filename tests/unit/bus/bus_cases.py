@@ -150,7 +150,7 @@ def an_answer_goes_to_who_asked(bench):
         if isinstance(event, StatusRequested):
             row = ConnectionReported(1.0, event.request, KEY, 0, event.after + 1, "echo", "a", "a", "served", 1.0)
             bench.server.publish(row)
-            bench.server.publish(StatusReported(1.0, event.request, more=event.after < 2))
+            bench.server.publish(StatusReported(1.0, event.request, event.after < 2, event.after + 1))
 
     bench.deliver = answer
     first, second = bench.connect(), bench.connect()
@@ -160,8 +160,8 @@ def an_answer_goes_to_who_asked(bench):
     assert [first.receive(DEADLINE) for _ in range(2)] == [fact(1), fact(2)], "kept while the answer was awaited"
     assert [second.receive(DEADLINE) for _ in range(2)] == [fact(1), fact(2)]
     assert second.receive(0) is None
-    bench.server.publish(StatusReported(1.0, "somebody inside asked", more=False))
-    bench.server.publish(StatusReported(1.0, "77:who is gone", more=False))
+    bench.server.publish(StatusReported(1.0, "somebody inside asked", False, 0))
+    bench.server.publish(StatusReported(1.0, "77:who is gone", False, 0))
     bench.server.publish(fact(3))
     assert first.receive(DEADLINE) == second.receive(DEADLINE) == fact(3)
 

@@ -283,7 +283,10 @@ def test_watch_in_a_pipe(controller):
     def act():
         while not controller.bus.clients:
             time.sleep(0.01)
+        (watcher,) = controller.bus._clients.values()
         controller.bus.publish(ConnectionClosed(1.0, KEY, 3, "fin"))
+        while watcher.sent < watcher.put:
+            time.sleep(0.01)
         controller.bus.stop()
 
     actor = threading.Thread(target=act)

@@ -64,9 +64,9 @@ def test_pages() -> None:
     after, more = 0, True
     while more:
         rows, end = ask(demo, after=after, limit=3)
-        assert bool(end.servers) == (after == 0)
+        assert end.servers == (("server1", len(rows)), ("server2", 0))
         seen += [row.number for row in rows]
-        after, more = seen[-1], end.more
+        after, more = end.last, end.more
     assert seen == sorted(demo.engine.world.numbers)
     assert len(ask(demo, limit=-5)[0]) == 1
     assert len(ask(demo, limit=10**9)[0]) == 7
@@ -77,6 +77,16 @@ def test_a_page_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "PAGE", 2)
     rows, end = ask(observed(3), limit=100)
     assert (len(rows), end.more) == (2, True)
+
+
+def test_the_look_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page may be empty, and another follow: what is searched for stands further behind."""
+    monkeypatch.setattr(status, "SCAN", 2)
+    demo = observed(5)
+    rows, end = ask(demo, match="40004")
+    assert (rows, end.more, end.last, end.servers[0]) == ([], True, 2, ("server1", 2))
+    rows, end = ask(demo, match="40004", after=4)
+    assert (len(rows), end.more, end.last) == (1, False, 5)
 
 
 def test_matching_rows() -> None:
