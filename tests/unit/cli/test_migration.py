@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import threading
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from simulation.demo import CLIENT, MACS, ORIGIN, POLICY, TARGET, Demo
 from simulation.peer import Capabilities
 from typer.testing import CliRunner
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 from controller import bus_client
 from controller.bus_server import BusServer
 from controller.cli.migration import app
+from controller.cli.report import duration
 from controller.core.events import (
     BackendFailed,
     ConnectionClosed,
@@ -295,6 +298,46 @@ def test_watch_in_a_pipe(controller):
     actor.join()
     assert "ConnectionClosed     10.0.0.3:40000>10.0.0.1:11111 v3 reason=fin" in text
     assert "has gone" in text
+
+
+def test_watch_on_a_terminal(controller, monkeypatch):
+    """Shows the table, and what happens below it; the newest events stay in sight."""
+    screen = io.StringIO()
+    made = Console(file=screen, force_terminal=True, width=120, height=30, highlight=False)
+    monkeypatch.setattr("controller.cli.migration.console", lambda: made)
+    monkeypatch.setattr("controller.cli.migration.REFRESH", 0.05)
+
+    def act():
+        while "10.0.0.3:40001" not in screen.getvalue():
+            time.sleep(0.01)
+        for number in range(9):
+            controller.bus.publish(BackendFailed(1.0, f"server{number}", ""))
+        while "server=server8" not in screen.getvalue():
+            time.sleep(0.01)
+        controller.bus.stop()
+
+    actor = threading.Thread(target=act)
+    actor.start()
+    assert "has gone" in baton("watch", code=2)
+    actor.join()
+    last = screen.getvalue().rpartition("client")[2]
+    assert "server=server8" in last
+    assert "server=server2" not in last
+
+
+def test_watch_ends_when_interrupted(controller, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("controller.bus_client.BusClient.receive", interrupt)
+    assert baton("watch") == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0s"), (59.9, "59.9s"), (61, "1m01s"), (7_265, "2h01m"), (90_000, "1d01h")]
+)
+def test_ages(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_events(run_dir):
