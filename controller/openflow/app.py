@@ -118,9 +118,16 @@ class OpenFlowApp(App):  # type: ignore[misc]
             self._listener = None
 
     def _deliver(self) -> None:
-        """Hand over what has been reported; what the subclass's own commands cause comes after, never in between."""
+        """Hand over what has been reported; what the subclass's own commands cause comes after, never in between.
+
+        Every handler ends with this, whatever it did: commands wait here until no event is left to be handled.
+        """
         while self._pending:
-            self.handle(self._pending.popleft())
+            event = self._pending.popleft()
+            try:
+                self.handle(event)
+            except Exception:
+                self.logger.exception("%s could not be handled", type(event).__name__)
         if not self.events.qsize():
             # More events are about to come otherwise: what they cause is written together with this.
             for switch in self.switches.values():
@@ -149,13 +156,12 @@ class OpenFlowApp(App):  # type: ignore[misc]
         """Decode what was punted; what is not for us, or from a switch that is not ready, is dropped."""
         message = ev.msg
         switch = self._channels.get(message.datapath)
-        if switch is None or switch.state is not State.READY:
-            return
-        packet = packets.decode_packet(message.data, message.total_len)
-        event = packets.event_of(switch.id, message.match["in_port"], message.cookie, packet)
-        if event is not None:
-            self._pending.append(event)
-            self._deliver()
+        if switch is not None and switch.state is State.READY:
+            packet = packets.decode_packet(message.data, message.total_len)
+            event = packets.event_of(switch.id, message.match["in_port"], message.cookie, packet)
+            if event is not None:
+                self._pending.append(event)
+        self._deliver()
 
     @set_ev_cls(framework.EventOFPBarrierReply, framework.MAIN_DISPATCHER)
     def _on_barrier(self, ev: Any) -> None:
@@ -166,7 +172,7 @@ class OpenFlowApp(App):  # type: ignore[misc]
             switch.barrier_replied(ev.msg.xid)
             if was_checking and switch.state is State.REFUSED:
                 self.logger.error("%s", switch.refusal)
-            self._deliver()
+        self._deliver()
 
     @set_ev_cls(framework.EventOFPErrorMsg, CONNECTED)
     def _on_error(self, ev: Any) -> None:
@@ -176,7 +182,7 @@ class OpenFlowApp(App):  # type: ignore[misc]
         if switch is not None:
             code = getattr(message, "code", None)
             switch.error_received(message.xid, message.type, -1 if code is None else code, describe_error(message))
-            self._deliver()
+        self._deliver()
 
     @set_ev_cls(framework.EventOFPFlowRemoved, framework.MAIN_DISPATCHER)
     def _on_flow_removed(self, ev: Any) -> None:
@@ -188,7 +194,7 @@ class OpenFlowApp(App):  # type: ignore[misc]
             self._pending.append(
                 FlowRemoved(switch.id, message.cookie, reason, message.packet_count, message.byte_count)
             )
-            self._deliver()
+        self._deliver()
 
     @set_ev_cls(TimerExpired)
     def _on_timer(self, event: TimerExpired) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,14 @@ class Controller:
 
     def next(self, event):
         """Wait for the next event of a kind; others before it are dropped."""
+        end = time.monotonic() + TIMEOUT
         while True:
-            told = self.events.get(timeout=TIMEOUT)
+            try:
+                told = self.events.get(timeout=0.5)
+            except queue.Empty:
+                assert self.process.poll() is None, f"ended with {self.process.returncode}: {''.join(self.complaints)}"
+                assert time.monotonic() < end, f"no {event}"
+                continue
             if told["event"] == event:
                 return told
 

@@ -41,9 +41,14 @@ class FakeSwitch:
         self.socket.close()
 
     def packet_in(self, port, frame, cookie=0):
+        self.packets_in(port, [frame], cookie)
+
+    def packets_in(self, port, frames, cookie=0):
+        """Send packet-ins in one write."""
         match = struct.pack("!HHHBBI4x", 1, 12, 0x8000, 0, 4, port)
-        head = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 0, 0, cookie)
-        self.socket.sendall(message(PACKET_IN, 0, head + match + bytes(2) + frame))
+        heads = [struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 0, 0, cookie) for frame in frames]
+        pairs = zip(heads, frames, strict=True)
+        self.socket.sendall(b"".join(message(PACKET_IN, 0, head + match + bytes(2) + frame) for head, frame in pairs))
 
     def wait_for(self, kind, count=1):
         """Wait until so many messages of a kind have come; return them."""

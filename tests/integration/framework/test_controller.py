@@ -83,6 +83,19 @@ def test_a_switch_without_the_actions_gets_no_flow_and_is_named(start):
     assert "make setup" in complaints
 
 
+def test_commands_are_sent_though_nothing_understandable_follows(start):
+    """What is written is gathered while events are at hand; a burst that ends in rubbish must not hold it up."""
+    controller = start()
+    wait_until_listening(controller)
+    switch = FakeSwitch(str(controller.run_dir / "openflow.sock"))
+    controller.next("BarrierReplied")
+    segment = encode_segment(Segment(Endpoint("10.0.0.3", 40_000), Endpoint("10.0.0.1", 80), 7, 8, ACK, 100))
+    burst = 20
+    switch.packets_in(4, [segment, b"rubbish", b"more rubbish"] * burst)
+    assert len(switch.wait_for(PACKET_OUT, burst)) == burst
+    switch.close()
+
+
 def test_a_refused_command_is_reported(start):
     controller = start()
     wait_until_listening(controller)
