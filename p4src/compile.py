@@ -103,7 +103,10 @@ def describe(program: str, outputs: Outputs, room: Path = ROOM) -> dict[str, Any
     """The manifest's entry of a program: hashes of its sources and outputs."""
     return {
         "sources": {str(path.relative_to(room)): digest(path.read_bytes()) for path in sources_of(program, room)},
-        "outputs": {f"build/{program}.json": digest(outputs.json), f"build/{program}.p4info.txtpb": digest(outputs.p4info)},
+        "outputs": {
+            f"build/{program}.json": digest(outputs.json),
+            f"build/{program}.p4info.txtpb": digest(outputs.p4info),
+        },
     }
 
 
@@ -138,7 +141,7 @@ def build(room: Path = ROOM) -> None:
         (room / "build" / f"{program}.p4info.txtpb").write_bytes(outputs.p4info)
     manifest = {
         "compiler": f"p4c {compiler_version(compiler)}",
-        "command": f"{COMPILER} {' '.join(OPTIONS)} --p4runtime-files build/NAME.p4info.txtpb -o build/NAME.json NAME.p4",
+        "command": " ".join((COMPILER, *OPTIONS, "--p4runtime-files NAME.p4info.txtpb -o NAME.json NAME.p4")),
         "left out": "source_info members of the JSON",
         "programs": {program: describe(program, outputs, room) for program, outputs in made.items()},
     }
@@ -146,7 +149,9 @@ def build(room: Path = ROOM) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m p4src.compile", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m p4src.compile", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("--check", action="store_true", help="only say whether the compiled files are in step")
     options = parser.parse_args(arguments)
     if options.check:

@@ -112,9 +112,17 @@ class Lab:
             client.push(BUILD / "flow_state.json")
             client.clone_session(1, 509)
             for port in (1, 2):
-                client.write(sc.INGRESS + "forward", {"port": (port, 511)}, sc.INGRESS + "to_port", {"port": 3 - port}, priority=1)
+                client.write(
+                    sc.INGRESS + "forward",
+                    {"port": (port, 511)},
+                    sc.INGRESS + "to_port",
+                    {"port": 3 - port},
+                    priority=1,
+                )
             match = {"address": address(server), "protocol": TCP, "port": 80}
-            client.write(sc.INGRESS + "service_by_destination", match, sc.INGRESS + "client_to_server", {"service": sc.SERVICE})
+            client.write(
+                sc.INGRESS + "service_by_destination", match, sc.INGRESS + "client_to_server", {"service": sc.SERVICE}
+            )
             self.switches[switch] = client
             self.sockets[switch] = self._stack.enter_context(self.bed.socket(switch, 1))
             self._servers[switch] = self._stack.enter_context(self.bed.socket(switch, 2))
@@ -168,7 +176,10 @@ class Lab:
         return values
 
     def flow(self, switch: str, flow: int) -> ref.Record | None:
-        report = self.ask(switch, kind=sc.READ_FLOW, argument=key_of(flow))
+        return self.record(switch, key_of(flow))
+
+    def record(self, switch: str, key: int) -> ref.Record | None:
+        report = self.ask(switch, kind=sc.READ_FLOW, argument=key)
         return ref.record_values(struct.unpack(">64Q", report.payload))[0] if report.fields["state"] == 0 else None
 
     def events(self, switch: str) -> list[int]:
@@ -206,7 +217,9 @@ class Shipment:
     def copy(self, array: int, mode: int, last: int = ref.ENTRIES - 1) -> int:
         """Walk one round; packets made so far."""
         self.rounds += 1
-        report = self.lab.ask(self.source, kind=sc.ROUND, credit=self.rounds, argument=sc.blocks(array, mode, 0, last), **self.number)
+        report = self.lab.ask(
+            self.source, kind=sc.ROUND, credit=self.rounds, argument=sc.blocks(array, mode, 0, last), **self.number
+        )
         if report.fields["state"] != 0:
             raise RuntimeError(f"round {self.rounds}: {report.fields}")
         report = self.lab.ask(self.source, kind=sc.WALK, credit=60000, **self.number)
@@ -233,16 +246,24 @@ class Shipment:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(gaps)} packets are still missing")
             quiet += 1
-            if quiet % 3 == 0:    # what is on its way is given two looks' time
+            if quiet % 3 == 0:  # what is on its way is given two looks' time
                 for start, length in runs(gaps):
-                    self.lab.switches[self.source].send({"kind": sc.RESEND, "argument": start, "credit": length, **self.number}, TOKEN_PADDING)
+                    self.lab.switches[self.source].send(
+                        {"kind": sc.RESEND, "argument": start, "credit": length, **self.number}, TOKEN_PADDING
+                    )
         there = self.lab.ask(self.destination, kind=sc.REPORT_IN, argument=max(0, count - 1), **self.number)
-        if (there.fields["count"], there.fields["links"], there.fields["digest"]) != (count, count, here.fields["digest"]) and count:
+        if (there.fields["count"], there.fields["links"], there.fields["digest"]) != (
+            count,
+            count,
+            here.fields["digest"],
+        ) and count:
             raise RuntimeError(f"the chain does not hold: {here.fields} {there.fields}")
         return there
 
     def mark(self, mark: int) -> None:
-        self.lab.switches[self.destination].write(sc.INGRESS + "staging_mark", self.number, sc.INGRESS + "set_mark", {"mark": mark}, MODIFY)
+        self.lab.switches[self.destination].write(
+            sc.INGRESS + "staging_mark", self.number, sc.INGRESS + "set_mark", {"mark": mark}, MODIFY
+        )
 
     def commit(self, release: bool = True) -> None:
         self.mark(sc.COMMITTED)

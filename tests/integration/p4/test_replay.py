@@ -20,7 +20,9 @@ def test_replay(target: str, name: str) -> None:
     with bed.Bed() as lab, contextlib.ExitStack() as stack:
         for port in recording["ports"]:
             lab.port("a", port)
-        client = Client(lab.start(target, "a", recording["ports"]), record.BUILD / f"{recording['program']}.p4info.txtpb")
+        client = Client(
+            lab.start(target, "a", recording["ports"]), record.BUILD / f"{recording['program']}.p4info.txtpb"
+        )
         client.start()
         stack.callback(client.stop)
         client.push(record.BUILD / f"{recording['program']}.json")

@@ -17,7 +17,7 @@ from vectors.p4 import scenarios as sc
 from vectors.p4.frames import address
 
 TARGETS = bed.targets() or [pytest.param("none", marks=pytest.mark.skip(reason="needs root and a P4 target"))]
-RANGE = 1023          # 1,024 entries
+RANGE = 1023  # 1,024 entries
 FLOWS = 64
 STORM = {"loss": 0.1, "duplication": 0.1, "reordering": 0.1}
 
@@ -68,7 +68,7 @@ def test_exactly_once_in_a_storm_under_traffic(target: str, suite: int) -> None:
             first.copy(ref.FLOWS, sc.DIRTY)
             first.repair()
             first.commit(release=False)
-        with Traffic(lab, "b", FLOWS, 300):                         # the cutover
+        with Traffic(lab, "b", FLOWS, 300):  # the cutover
             until(lambda: lab.forwarded("b").total() > 50, "traffic")
             second = Shipment(lab, "a", "b", replace(ref.Session(), number=11, suite=suite))
             second.open()
@@ -79,7 +79,9 @@ def test_exactly_once_in_a_storm_under_traffic(target: str, suite: int) -> None:
         seen = lab.settle()
         sent = seen["a"] + seen["b"]
         assert lab.events("a")[7] + lab.events("b")[7] == 0, "these flows have an entry each"
-        assert set(packets(lab, "a").values()) <= {0}, "what did not count again keeps its key there until it is released"
+        assert set(packets(lab, "a").values()) <= {0}, (
+            "what did not count again keeps its key there until it is released"
+        )
         assert packets(lab, "b") == sent
         assert clients(lab, "b") == clients_of(sent)
         assert clients(lab, "a") == {}
@@ -151,7 +153,7 @@ def test_what_an_attacker_changes_or_repeats_is_refused(target: str, suite: int)
         assert not any(lab.clients("b", RANGE))
         shipment.commit()
         after = lab.events("b")
-        inject(lab, seen)                                           # replayed after the session
+        inject(lab, seen)  # replayed after the session
         assert lab.events("b")[0] == after[0] + len(seen)
         assert packets(lab, "b") == dict.fromkeys(range(FLOWS), 1)
 
@@ -174,7 +176,7 @@ def test_a_host_cannot_start_a_session(target: str) -> None:
         packet = sc.chain(keys, [ref.clients_words([1] * 128)])[0].encode()
         lab.sockets["b"].send(packet)
         Shipment(lab, "a", "b", keys).open()
-        lab.sockets["b"].send(packet)                              # a good packet, on a port that is not the fabric's
+        lab.sockets["b"].send(packet)  # a good packet, on a port that is not the fabric's
         until(lambda: lab.events("b")[0] == 2, "both were seen")
         assert lab.events("b")[6] == 0
         assert lab.ask("b", kind=sc.REPORT_IN, session=50).fields["count"] == 0

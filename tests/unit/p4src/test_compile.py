@@ -26,7 +26,9 @@ def test_compiled_files_are_in_step() -> None:
     assert p4compile.stale() == []
 
 
-@pytest.mark.parametrize("changed", ["flow_state.p4", "include/siphash.p4", "build/flow_state.json", "build/baseline.p4info.txtpb"])
+@pytest.mark.parametrize(
+    "changed", ["flow_state.p4", "include/siphash.p4", "build/flow_state.json", "build/baseline.p4info.txtpb"]
+)
 def test_a_changed_file_is_noticed(room: Path, changed: str) -> None:
     file = room / changed
     file.write_text(file.read_text() + "\n")

@@ -45,7 +45,10 @@ class Bed:
     def inside(self) -> Iterator[None]:
         """This thread in the namespace: sockets opened here stay there."""
         libc = ctypes.CDLL(None, use_errno=True)
-        with open(f"/proc/self/task/{threading.get_native_id()}/ns/net") as home, open(f"/run/netns/{self.name}") as away:
+        with (
+            open(f"/proc/self/task/{threading.get_native_id()}/ns/net") as home,
+            open(f"/run/netns/{self.name}") as away,
+        ):
             if libc.setns(away.fileno(), CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), "setns")
             try:

@@ -128,8 +128,15 @@ class Client:
         request.election_id.low = self.election
         return request
 
-    def write(self, table: str, match: Mapping[str, Any], action: str = "", parameters: Mapping[str, int] | None = None,
-              kind: int = INSERT, priority: int = 0) -> None:
+    def write(
+        self,
+        table: str,
+        match: Mapping[str, Any],
+        action: str = "",
+        parameters: Mapping[str, int] | None = None,
+        kind: int = INSERT,
+        priority: int = 0,
+    ) -> None:
         """Write one entry. A match value is an int (exact) or (value, mask) (ternary; leave out a wildcard).
 
         Names are those of the P4Info. Without any match field the default action is modified.

@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[2] / "p4src" / "build"
 PORTS = (1, 2, 3, 4)
 DEADLINE = 10.0
-SETTLE = 0.08       # nothing more came for this long: the switch is done
+SETTLE = 0.08  # nothing more came for this long: the switch is done
 
 
 class Recorder:
@@ -45,12 +45,28 @@ class Recorder:
         self.replay = Replay(self.client, self.sockets)
         self.steps: list[dict[str, Any]] = []
 
-    def write(self, table: str, match: Mapping[str, Any], action: str, parameters: Mapping[str, int] | None = None,
-              kind: str = "insert", priority: int = 0) -> None:
+    def write(
+        self,
+        table: str,
+        match: Mapping[str, Any],
+        action: str,
+        parameters: Mapping[str, int] | None = None,
+        kind: str = "insert",
+        priority: int = 0,
+    ) -> None:
         self.client.write(table, match, action, parameters, {"insert": 1, "modify": 2, "delete": 3}[kind], priority)
-        self.steps.append({"write": {"table": table, "match": dict(match), "action": action,
-                                     "parameters": {k: str(v) for k, v in (parameters or {}).items()}, "kind": kind,
-                                     "priority": priority}})
+        self.steps.append(
+            {
+                "write": {
+                    "table": table,
+                    "match": dict(match),
+                    "action": action,
+                    "parameters": {k: str(v) for k, v in (parameters or {}).items()},
+                    "kind": kind,
+                    "priority": priority,
+                }
+            }
+        )
 
     def clone_session(self, number: int, port: int) -> None:
         self.client.clone_session(number, port)
@@ -63,12 +79,17 @@ class Recorder:
     def token(self, expect: int = 1, ignore: Any = None, **fields: int) -> list[dict[str, Any]]:
         """A token; `expect` outputs are waited for, more are noted, fewer are an error."""
         self.client.send(fields, TOKEN_PADDING)
-        return self._note({"packet_out": {"fields": {k: str(v) for k, v in fields.items()}, "payload": TOKEN_PADDING.hex()}},
-                          expect, ignore)
+        return self._note(
+            {"packet_out": {"fields": {k: str(v) for k, v in fields.items()}, "payload": TOKEN_PADDING.hex()}},
+            expect,
+            ignore,
+        )
 
     def packet_out(self, expect: int, payload: bytes, **fields: int) -> list[dict[str, Any]]:
         self.client.send(fields, payload)
-        return self._note({"packet_out": {"fields": {k: str(v) for k, v in fields.items()}, "payload": payload.hex()}}, expect, None)
+        return self._note(
+            {"packet_out": {"fields": {k: str(v) for k, v in fields.items()}, "payload": payload.hex()}}, expect, None
+        )
 
     def packet(self, port: int, frame: bytes, expect: int = 0, ignore: Any = None) -> list[dict[str, Any]]:
         self.sockets[port].send(frame)
@@ -108,11 +129,17 @@ def record(name: str, program: str, scenario: Callable[[Recorder], None], versio
         recorder = Recorder(bed, program)
         scenario(recorder)
         recorder.client.stop()
-    document = {"about": (scenario.__doc__ or "").strip(), "program": program, "recorded on": f"bmv2 {version}",
-                "ports": list(PORTS), "steps": recorder.steps}
+    document = {
+        "about": (scenario.__doc__ or "").strip(),
+        "program": program,
+        "recorded on": f"bmv2 {version}",
+        "ports": list(PORTS),
+        "steps": recorder.steps,
+    }
     text = json.dumps(document, indent=None, separators=(",", ":")).replace('{"write"', '\n{"write"')
     for kind in ("packet", "packet_out", "registers", "counters", "clone_session", "digest_entry"):
-        text = text.replace('{"%s":{"' % kind, '\n{"%s":{"' % kind)
+        opening = f'{{"{kind}":'
+        text = text.replace(opening + '{"', "\n" + opening + '{"')
     (HERE / f"{name}.json").write_text(text + "\n")
 
 

@@ -104,11 +104,29 @@ class SyncPacket:
     version: int = 1
 
     def header(self) -> bytes:
-        return HEADER.pack(self.version, self.array, self.round, self.session, self.nonce, self.source, self.destination,
-                           self.sequence, self.count, self.suite, self.base, self.previous, self.mac)
+        return HEADER.pack(
+            self.version,
+            self.array,
+            self.round,
+            self.session,
+            self.nonce,
+            self.source,
+            self.destination,
+            self.sequence,
+            self.count,
+            self.suite,
+            self.base,
+            self.previous,
+            self.mac,
+        )
 
     def encode(self) -> bytes:
-        ethernet = b"\x02\xba\x70\x00" + struct.pack(">H", self.destination) + b"\x02\xba\x70\x00" + struct.pack(">H", self.source)
+        ethernet = (
+            b"\x02\xba\x70\x00"
+            + struct.pack(">H", self.destination)
+            + b"\x02\xba\x70\x00"
+            + struct.pack(">H", self.source)
+        )
         return ethernet + struct.pack(">H", ETHERTYPE_SYNC) + self.header() + struct.pack(">64Q", *self.words)
 
 
@@ -116,11 +134,25 @@ def decode(frame: bytes) -> SyncPacket:
     """A frame -> its fields. Raises ValueError when it is not a sync packet."""
     if len(frame) != 574 or frame[12:14] != struct.pack(">H", ETHERTYPE_SYNC):
         raise ValueError(f"not a sync packet: {len(frame)} bytes")
-    (version, array, round_, session, nonce, source, destination, sequence, count, suite, base, previous, mac) = HEADER.unpack(
-        frame[14:62]
+    (version, array, round_, session, nonce, source, destination, sequence, count, suite, base, previous, mac) = (
+        HEADER.unpack(frame[14:62])
     )
-    return SyncPacket(array, round_, sequence, count, base, previous, struct.unpack(">64Q", frame[62:]), session, nonce,
-                      source, destination, suite, mac, version)
+    return SyncPacket(
+        array,
+        round_,
+        sequence,
+        count,
+        base,
+        previous,
+        struct.unpack(">64Q", frame[62:]),
+        session,
+        nonce,
+        source,
+        destination,
+        suite,
+        mac,
+        version,
+    )
 
 
 def mac_of(packet: SyncPacket, session: Session) -> int:
@@ -138,8 +170,14 @@ def mac_of(packet: SyncPacket, session: Session) -> int:
 
 def sign(packet: SyncPacket, session: Session) -> SyncPacket:
     """The packet with a session's names and MAC filled in."""
-    named = replace(packet, session=session.number, nonce=session.nonce, source=session.source,
-                    destination=session.destination, suite=session.suite)
+    named = replace(
+        packet,
+        session=session.number,
+        nonce=session.nonce,
+        source=session.source,
+        destination=session.destination,
+        suite=session.suite,
+    )
     return replace(named, mac=mac_of(named, session))
 
 
@@ -175,5 +213,7 @@ def records_words(records: Sequence[Record]) -> tuple[int, ...]:
 
 def record_values(words: Sequence[int]) -> list[Record]:
     """The body of a flows packet -> its 16 records, empty ones included."""
-    return [Record(words[i], words[i + 1] >> 32, words[i + 2], words[i + 1] & 0xFFFFFFFF, words[i + 3] >> 56)
-            for i in range(0, BODY_WORDS, 4)]
+    return [
+        Record(words[i], words[i + 1] >> 32, words[i + 2], words[i + 1] & 0xFFFFFFFF, words[i + 3] >> 56)
+        for i in range(0, BODY_WORDS, 4)
+    ]

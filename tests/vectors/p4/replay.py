@@ -41,7 +41,9 @@ def comparable(outputs: list[dict[str, Any]], ignore: Mapping[str, Any]) -> dict
             sorted_out.setdefault(f"port {output['port']}", []).append(masked(output["frame"], ignore.get("frame", [])))
         elif "packet_in" in output:
             fields = {k: v for k, v in output["packet_in"].items() if k not in ignore.get("fields", [])}
-            sorted_out.setdefault("packet_in", []).append((fields, masked(output["payload"], ignore.get("payload", []))))
+            sorted_out.setdefault("packet_in", []).append(
+                (fields, masked(output["payload"], ignore.get("payload", [])))
+            )
         else:
             sorted_out.setdefault("digest", []).append([int(member, 16) for member in output["digest"]])
     return sorted_out
@@ -50,8 +52,9 @@ def comparable(outputs: list[dict[str, Any]], ignore: Mapping[str, Any]) -> dict
 class Replay:
     """One recording on one switch. `registers` reads all cells of an array, where the target offers that."""
 
-    def __init__(self, client: Client, sockets: Mapping[int, socket.socket],
-                 registers: Callable[[str], list[int]] | None = None) -> None:
+    def __init__(
+        self, client: Client, sockets: Mapping[int, socket.socket], registers: Callable[[str], list[int]] | None = None
+    ) -> None:
         self.client = client
         self.sockets = sockets
         self.registers = registers
@@ -118,7 +121,9 @@ class Replay:
         for name, expected in recorded.items():
             cells = {str(i): str(v) for i, v in enumerate(self.registers(name)) if v}
             if cells != expected:
-                changed = {i: (cells.get(i), expected.get(i)) for i in {*cells, *expected} if cells.get(i) != expected.get(i)}
+                changed = {
+                    i: (cells.get(i), expected.get(i)) for i in {*cells, *expected} if cells.get(i) != expected.get(i)
+                }
                 return f"register {name}, (cell now, recorded): {dict(list(changed.items())[:8])}"
         return None
 
@@ -138,5 +143,7 @@ class Replay:
         for number, step in enumerate(steps):
             difference = self.step(step)
             if difference:
-                return [f"step {number} {json.dumps({k: v for k, v in step.items() if k != 'expect'})[:300]}: {difference[:1500]}"]
+                return [
+                    f"step {number} {json.dumps({**step, 'expect': '...'})[:300]}: {difference[:1500]}"
+                ]
         return []

@@ -15,15 +15,29 @@ from .frames import TCP, UDP, address, ipv4
 
 INGRESS = "SwitchIngress."
 EVENTS = INGRESS + "events"
-(OPEN_OUT, ROUND, WALK, FLOW, RESEND, RESTORE, RELEASE, REPORT_OUT, OPEN_IN, REPORT_IN, SWEEP, VERDICT, READ_FLOW,
- READ_BLOCK) = range(1, 15)
+(
+    OPEN_OUT,
+    ROUND,
+    WALK,
+    FLOW,
+    RESEND,
+    RESTORE,
+    RELEASE,
+    REPORT_OUT,
+    OPEN_IN,
+    REPORT_IN,
+    SWEEP,
+    VERDICT,
+    READ_FLOW,
+    READ_BLOCK,
+) = range(1, 15)
 OPEN, COMMITTED, DISCARDED = 1, 2, 3
 ALL_BLOCKS, OCCUPIED, DIRTY = 0, 1, 2
 FABRIC = 3
 SERVICE = 7
 KEYS = ref.Session()
-AGES = [[8 + 32 * j + 4, 8 + 32 * j + 8] for j in range(16)]          # of a flows body
-FLOWS_FRAME = [[46, 62], *[[62 + a, 62 + b] for a, b in AGES]]        # ages differ from run to run, so MACs do
+AGES = [[8 + 32 * j + 4, 8 + 32 * j + 8] for j in range(16)]  # of a flows body
+FLOWS_FRAME = [[46, 62], *[[62 + a, 62 + b] for a, b in AGES]]  # ages differ from run to run, so MACs do
 LIVE = ("flow_key", "flow_packets", "flow_bytes", "flow_verdict", "flow_mark", "client_packets", "client_mark")
 
 
@@ -43,8 +57,16 @@ def stateful(r: Any) -> None:
 
 
 def session_entry(s: ref.Session, port: int) -> dict[str, int]:
-    return {"key0": s.key0, "key1": s.key1, "poly": s.poly, "suite": s.suite, "nonce": s.nonce, "source": s.source,
-            "destination": s.destination, "port": port}
+    return {
+        "key0": s.key0,
+        "key1": s.key1,
+        "poly": s.poly,
+        "suite": s.suite,
+        "nonce": s.nonce,
+        "source": s.source,
+        "destination": s.destination,
+        "port": port,
+    }
 
 
 def open_out(r: Any, s: ref.Session) -> None:
@@ -54,7 +76,9 @@ def open_out(r: Any, s: ref.Session) -> None:
 
 def open_in(r: Any, s: ref.Session) -> None:
     r.write(INGRESS + "staging_mark", {"session": s.number}, INGRESS + "set_mark", {"mark": OPEN})
-    r.write(INGRESS + "sync_in", {"port": FABRIC, "session": s.number}, INGRESS + "use_session", session_entry(s, FABRIC))
+    r.write(
+        INGRESS + "sync_in", {"port": FABRIC, "session": s.number}, INGRESS + "use_session", session_entry(s, FABRIC)
+    )
     r.token(kind=OPEN_IN, session=s.number)
 
 
@@ -87,45 +111,58 @@ def counting(r: Any) -> None:
     for length in (0, 1, 999):
         r.packet(1, ipv4(client, port, "10.0.0.1", 80, payload=b"x" * length), 1)
         r.packet(2, ipv4("10.0.0.1", 80, client, port, payload=b"y" * length), 1)
-    r.packet(1, ipv4(client, port, "10.0.0.1", 53, protocol=UDP, payload=b"q"), 1)      # same key: same service id
-    r.packet(1, ipv4(client, port, "10.0.0.9", 80), 1)                                   # no service
-    r.packet(1, ipv4(client, port, "10.0.0.1", 80, options=b"\x01" * 4), 1)              # options: not counted
+    r.packet(1, ipv4(client, port, "10.0.0.1", 53, protocol=UDP, payload=b"q"), 1)  # same key: same service id
+    r.packet(1, ipv4(client, port, "10.0.0.9", 80), 1)  # no service
+    r.packet(1, ipv4(client, port, "10.0.0.1", 80, options=b"\x01" * 4), 1)  # options: not counted
     r.packet(1, ipv4(client, port, "10.0.0.1", 80, fragment=5), 1)
     r.packet(1, ipv4(client, port, "10.0.0.1", 80, protocol=1), 1)
-    r.packet(1, b"\xff" * 6 + b"\x02\0\0\0\0\x01\x08\x06" + bytes(46), 1)               # ARP
-    r.packet(4, ipv4(client, port, "10.0.0.1", 80), 0)                                   # counted, but nowhere to go
+    r.packet(1, b"\xff" * 6 + b"\x02\0\0\0\0\x01\x08\x06" + bytes(46), 1)  # ARP
+    r.packet(4, ipv4(client, port, "10.0.0.1", 80), 0)  # counted, but nowhere to go
     key = ref.flow_key(client, port, SERVICE)
     other = colliding_client(client, port)
-    r.packet(1, ipv4(other, port, "10.0.0.1", 80), 2)                                    # another key, the same entry: a digest
+    r.packet(1, ipv4(other, port, "10.0.0.1", 80), 2)  # another key, the same entry: a digest
     ages = {"payload": AGES}
     r.token(kind=READ_FLOW, argument=key, ignore=ages)
     r.token(kind=READ_FLOW, argument=ref.flow_key(other, port, SERVICE), ignore=ages)
     r.token(kind=VERDICT, argument=ref.flow_key(other, port, SERVICE), flags=2)
     r.token(kind=VERDICT, argument=key, flags=2)
-    r.packet(1, ipv4(client, port, "10.0.0.1", 80), 0)                                   # dropped, counted
+    r.packet(1, ipv4(client, port, "10.0.0.1", 80), 0)  # dropped, counted
     r.token(kind=VERDICT, argument=key, flags=1)
     r.packet(1, ipv4(client, port, "10.0.0.1", 80), 1)
     fresh = ref.flow_key("10.1.0.77", 5, SERVICE)
-    r.token(kind=VERDICT, argument=fresh, flags=2)                                       # before its first packet
+    r.token(kind=VERDICT, argument=fresh, flags=2)  # before its first packet
     r.packet(1, ipv4("10.1.0.77", 5, "10.0.0.1", 80), 0)
     r.token(kind=VERDICT, argument=0, flags=2)
     r.token(kind=READ_BLOCK, argument=ref.CLIENTS << 56 | ref.index_of(address(client), 4))
     r.token(kind=READ_BLOCK, argument=ref.FLOWS << 56 | ref.index_of(key), ignore=ages)
     r.packet_out(1, b"\x01" * 60, kind=0, port=4)
-    r.packet_out(1, b"", kind=REPORT_OUT)                                                # no padding
+    r.packet_out(1, b"", kind=REPORT_OUT)  # no padding
     r.token(kind=99)
-    r.write(INGRESS + "forward", {"port": (1, 511), "address": (0x020000000009, 0xFFFFFFFFFFFF)}, INGRESS + "to_port", {"port": 4},
-            priority=10)
+    r.write(
+        INGRESS + "forward",
+        {"port": (1, 511), "address": (0x020000000009, 0xFFFFFFFFFFFF)},
+        INGRESS + "to_port",
+        {"port": 4},
+        priority=10,
+    )
     r.packet(1, ipv4(client, port, "10.0.0.9", 80, target=b"\x02\0\0\0\0\x09"), 1)
-    r.write(INGRESS + "forward", {"port": (1, 511), "address": (0x020000000009, 0xFFFFFFFFFFFF)}, "", kind="delete", priority=10)
+    r.write(
+        INGRESS + "forward",
+        {"port": (1, 511), "address": (0x020000000009, 0xFFFFFFFFFFFF)},
+        "",
+        kind="delete",
+        priority=10,
+    )
     r.packet(1, ipv4(client, port, "10.0.0.9", 80, target=b"\x02\0\0\0\0\x09"), 1)
     r.counters(EVENTS)
     r.registers(*reg(*LIVE))
 
 
 def colliding_client(client: str, port: int) -> str:
-    """Another client that falls on the same entry with the same port. (Ports of one client never collide: CRC-32's lower
-    half tells any two of them apart.)"""
+    """Another client that falls on the same entry with the same port.
+
+    Ports of one client never collide: CRC-32's lower half tells any two of them apart.
+    """
     wanted = ref.index_of(ref.flow_key(client, port, SERVICE))
     for n in range(1 << 20):
         other = f"10.{64 + (n >> 16)}.{n >> 8 & 255}.{n & 255}"
@@ -141,17 +178,17 @@ def clients_source(r: Any) -> None:
         r.packet(1, ipv4(f"10.2.{n}.{n}", 1000 + n, "10.0.0.1", 80), 1)
     r.registers(*reg("client_packets", "client_mark"))
     s = replace(KEYS, number=0x11)
-    r.token(kind=OPEN_OUT, session=s.number)                                  # no keys yet
+    r.token(kind=OPEN_OUT, session=s.number)  # no keys yet
     open_out(r, s)
-    r.token(kind=OPEN_OUT, session=s.number)                                  # again: nothing is reset
-    r.token(kind=WALK, session=s.number, credit=1)                            # no round yet
-    r.token(kind=ROUND, session=s.number, credit=2, argument=blocks(0, 0, 0, 127))       # not the next number
-    r.token(kind=ROUND, session=s.number, credit=1, argument=blocks(0, 0, 1, 127))       # not whole blocks
+    r.token(kind=OPEN_OUT, session=s.number)  # again: nothing is reset
+    r.token(kind=WALK, session=s.number, credit=1)  # no round yet
+    r.token(kind=ROUND, session=s.number, credit=2, argument=blocks(0, 0, 0, 127))  # not the next number
+    r.token(kind=ROUND, session=s.number, credit=1, argument=blocks(0, 0, 1, 127))  # not whole blocks
     r.token(kind=ROUND, session=s.number, credit=1, argument=blocks(0, 0, 0, 65536 + 127))
     r.token(kind=ROUND, session=s.number, credit=1, argument=blocks(0, ALL_BLOCKS, 256, 1023))
     r.token(kind=WALK, session=s.number, credit=2, expect=2)
-    r.token(kind=WALK, session=s.number, credit=9, expect=5)                  # four packets and DONE
-    r.token(kind=WALK, session=s.number, credit=1)                            # still DONE
+    r.token(kind=WALK, session=s.number, credit=9, expect=5)  # four packets and DONE
+    r.token(kind=WALK, session=s.number, credit=1)  # still DONE
     r.token(kind=ROUND, session=s.number, credit=2, argument=blocks(0, OCCUPIED, 0, 65535))
     outputs = r.token(kind=WALK, session=s.number, credit=600, expect=1 + occupied_blocks())
     count = 6 + len(outputs) - 1
@@ -164,14 +201,16 @@ def clients_source(r: Any) -> None:
     r.token(kind=WALK, session=s.number, credit=600, expect=1 + dirty_blocks())
     r.token(kind=REPORT_OUT, session=s.number)
     r.packet(1, ipv4("10.2.0.0", 1000, "10.0.0.1", 80), 1)
-    r.registers(*reg("client_packets", "client_mark", "out_session", "out_phase", "out_sequence", "out_cursor", "outbox_mac"))
+    r.registers(
+        *reg("client_packets", "client_mark", "out_session", "out_phase", "out_sequence", "out_cursor", "outbox_mac")
+    )
     other = replace(KEYS, number=0x12)
-    open_out(r, other)                                                        # BUSY
+    open_out(r, other)  # BUSY
     r.token(kind=RESTORE, session=s.number, credit=2, expect=0)
-    r.token(kind=WALK, session=s.number, credit=1)                            # REFUSED while restoring
+    r.token(kind=WALK, session=s.number, credit=1)  # REFUSED while restoring
     r.token(kind=RELEASE, session=s.number, credit=1)
     r.token(kind=RESTORE, session=s.number, credit=600)
-    r.token(kind=RESTORE, session=s.number, credit=600)                       # closed: UNKNOWN
+    r.token(kind=RESTORE, session=s.number, credit=600)  # closed: UNKNOWN
     r.registers(*reg("client_packets", "client_mark", "out_session", "out_phase"))
     r.counters(EVENTS)
 
@@ -185,7 +224,9 @@ def dirty_blocks() -> int:
     return len({ref.index_of(address(f"10.2.{n}.{n}"), 4) >> 7 for n in range(5)})
 
 
-def chain(s: ref.Session, bodies: list[tuple[int, ...]], array: int = ref.CLIENTS, count: int = 128) -> list[ref.SyncPacket]:
+def chain(
+    s: ref.Session, bodies: list[tuple[int, ...]], array: int = ref.CLIENTS, count: int = 128
+) -> list[ref.SyncPacket]:
     """Signed packets, one for each body, numbered and linked; block n of the array in packet n."""
     made: list[ref.SyncPacket] = []
     size = 128 if array == ref.CLIENTS else 16
@@ -200,52 +241,67 @@ def destination(r: Any, suite: int) -> None:
     s = replace(KEYS, number=0x21, suite=suite, source=5, destination=6)
     packets = chain(s, [ref.clients_words([n * 1000 + i for i in range(128)]) for n in range(4)])
     late = ref.sign(ref.SyncPacket(ref.CLIENTS, 2, 4, 128, 128, packets[3].mac, ref.clients_words([7] * 128)), s)
-    r.packet(FABRIC, packets[0].encode())                                     # before the session is known
+    r.packet(FABRIC, packets[0].encode())  # before the session is known
     open_in(r, s)
-    for n in (1, 3, 0, 3, 2):                                                 # out of order, one twice
+    for n in (1, 3, 0, 3, 2):  # out of order, one twice
         r.packet(FABRIC, packets[n].encode())
         r.token(kind=REPORT_IN, session=s.number, argument=n)
     good = packets[2]
     forged = [
-        replace(good, mac=good.mac ^ 1), replace(good, words=(good.words[0] ^ 1, *good.words[1:])),
-        replace(good, words=(*good.words[:-1], good.words[-1] ^ 1 << 63)), replace(good, previous=0),
-        replace(good, round=2), replace(good, sequence=9), replace(good, base=256 + 128), replace(good, count=127),
-        replace(good, session=0x22), replace(good, nonce=1), replace(good, source=6), replace(good, destination=5),
-        replace(good, suite=3 - suite), replace(good, version=2), replace(good, array=2), replace(good, array=1),
-        replace(good, sequence=8192), replace(good, base=65536), replace(good, base=257),
+        replace(good, mac=good.mac ^ 1),
+        replace(good, words=(good.words[0] ^ 1, *good.words[1:])),
+        replace(good, words=(*good.words[:-1], good.words[-1] ^ 1 << 63)),
+        replace(good, previous=0),
+        replace(good, round=2),
+        replace(good, sequence=9),
+        replace(good, base=256 + 128),
+        replace(good, count=127),
+        replace(good, session=0x22),
+        replace(good, nonce=1),
+        replace(good, source=6),
+        replace(good, destination=5),
+        replace(good, suite=3 - suite),
+        replace(good, version=2),
+        replace(good, array=2),
+        replace(good, array=1),
+        replace(good, sequence=8192),
+        replace(good, base=65536),
+        replace(good, base=257),
         ref.sign(replace(good, sequence=9), replace(s, key1=s.key1 ^ 1 << 63)),
     ]
     for packet in forged:
         r.packet(FABRIC, packet.encode())
-    r.packet(2, good.encode())                                                # the wrong port
-    r.packet(FABRIC, good.encode() + b"\0")                                   # too long
-    r.packet(FABRIC, good.encode()[:-1])                                      # too short
+    r.packet(2, good.encode())  # the wrong port
+    r.packet(FABRIC, good.encode() + b"\0")  # too long
+    r.packet(FABRIC, good.encode()[:-1])  # too short
     r.counters(EVENTS)
     r.registers(*reg("client_packets", "staged_client", "in_count", "in_links", "in_bitmap", "in_mac", "in_previous"))
-    r.packet(FABRIC, late.encode())                                           # a later round adds to what is staged
+    r.packet(FABRIC, late.encode())  # a later round adds to what is staged
     r.token(kind=REPORT_IN, session=s.number, argument=4)
-    r.token(kind=SWEEP, session=s.number, credit=10)                          # not committed
-    client = next(f"10.3.{n >> 8}.{n & 255}" for n in range(65536) if ref.index_of(address(f"10.3.{n >> 8}.{n & 255}"), 4) < 512)
-    r.packet(1, ipv4(client, 5, "10.0.0.1", 80), 1)                           # live only, so far
+    r.token(kind=SWEEP, session=s.number, credit=10)  # not committed
+    client = next(
+        f"10.3.{n >> 8}.{n & 255}" for n in range(65536) if ref.index_of(address(f"10.3.{n >> 8}.{n & 255}"), 4) < 512
+    )
+    r.packet(1, ipv4(client, 5, "10.0.0.1", 80), 1)  # live only, so far
     r.registers(*reg("client_packets"))
     set_mark(r, s, COMMITTED)
-    r.packet(FABRIC, packets[0].encode())                                     # closed
-    r.packet(1, ipv4(client, 5, "10.0.0.1", 80), 1)                           # first touch folds
+    r.packet(FABRIC, packets[0].encode())  # closed
+    r.packet(1, ipv4(client, 5, "10.0.0.1", 80), 1)  # first touch folds
     r.registers(*reg("client_packets"))
     second = replace(KEYS, number=0x23, source=5, destination=6)
-    open_in(r, second)                                                        # BUSY: not swept
+    open_in(r, second)  # BUSY: not swept
     r.token(kind=OPEN_OUT, session=second.number)
     r.token(kind=SWEEP, session=s.number, credit=2, expect=0)
     r.token(kind=SWEEP, session=s.number, credit=10)
-    r.token(kind=SWEEP, session=s.number, credit=10)                          # still DONE
-    r.token(kind=OPEN_IN, session=s.number)                                   # its number is spent
+    r.token(kind=SWEEP, session=s.number, credit=10)  # still DONE
+    r.token(kind=OPEN_IN, session=s.number)  # its number is spent
     r.packet(FABRIC, packets[0].encode())
     r.token(kind=OPEN_IN, session=second.number)
     r.packet(FABRIC, chain(second, [ref.clients_words([1] * 128)])[0].encode())
     set_mark(r, second, DISCARDED)
     r.packet(1, ipv4(client, 5, "10.0.0.1", 80), 1)
     third = replace(KEYS, number=0x24, source=5, destination=6)
-    open_in(r, third)                                                         # what was discarded is not in the way
+    open_in(r, third)  # what was discarded is not in the way
     r.registers(*reg("client_packets", "client_mark", "in_session", "in_count"))
     r.counters(EVENTS)
 
@@ -276,7 +332,9 @@ def flows_source(r: Any) -> None:
     r.packet(1, ipv4("10.4.0.2", 2002, "10.0.0.1", 80), 1)
     indices = [ref.index_of(ref.flow_key(f"10.4.0.{n}", 2000 + n, SERVICE)) for n in range(20)]
     used = len({i >> 4 for i in indices})
-    r.token(kind=ROUND, session=s.number, credit=1, argument=blocks(1, OCCUPIED, 0, 65535), ignore={"fields": ["digest"]})
+    r.token(
+        kind=ROUND, session=s.number, credit=1, argument=blocks(1, OCCUPIED, 0, 65535), ignore={"fields": ["digest"]}
+    )
     r.token(kind=WALK, session=s.number, credit=5000, expect=used + 1, ignore=frame)
     r.packet(1, ipv4("10.4.0.5", 2005, "10.0.0.1", 80), 1)
     r.token(kind=RESEND, session=s.number, argument=0, credit=1, ignore=frame)
@@ -294,29 +352,37 @@ def flows_source(r: Any) -> None:
 
 
 def flows_destination(r: Any) -> None:
-    """Destination of flow records: merging, a reserved entry, conflicts, collisions, verdicts, first touch and sweep."""
+    """Destination of flow records: merging, a reserved entry, conflicts, collisions, verdicts, touch and sweep."""
     stateful(r)
     clients = [f"10.5.0.{n}" for n in range(8)]
     keys = [ref.flow_key(client, 3000, SERVICE) for client in clients]
     ages = {"payload": AGES}
-    r.packet(1, ipv4(clients[0], 3000, "10.0.0.1", 80), 1)                    # has counted here already
+    r.packet(1, ipv4(clients[0], 3000, "10.0.0.1", 80), 1)  # has counted here already
     clash = colliding_client(clients[1], 3000)
-    r.packet(1, ipv4(clash, 3000, "10.0.0.1", 80), 1)                   # holds the entry of keys[1]
+    r.packet(1, ipv4(clash, 3000, "10.0.0.1", 80), 1)  # holds the entry of keys[1]
     s = replace(KEYS, number=0x41)
     open_in(r, s)
     records = [ref.Record(key, 10 + n, 1000 * n, 3, 2 if n == 3 else 0) for n, key in enumerate(keys)]
-    packets = chain(s, [ref.records_words(records[:5]), ref.records_words(records[5:]),
-                        ref.records_words([ref.Record(keys[2], 5, 50, 0, 1)])], ref.FLOWS, 16)
+    packets = chain(
+        s,
+        [
+            ref.records_words(records[:5]),
+            ref.records_words(records[5:]),
+            ref.records_words([ref.Record(keys[2], 5, 50, 0, 1)]),
+        ],
+        ref.FLOWS,
+        16,
+    )
     for packet in packets:
         r.packet(FABRIC, packet.encode())
-    r.token(kind=REPORT_IN, session=s.number, argument=2)                     # one conflict
+    r.token(kind=REPORT_IN, session=s.number, argument=2)  # one conflict
     reserved = colliding_client(clients[4], 3000)
-    r.packet(1, ipv4(reserved, 3000, "10.0.0.1", 80), 1)              # not counted: the entry is kept
+    r.packet(1, ipv4(reserved, 3000, "10.0.0.1", 80), 1)  # not counted: the entry is kept
     r.token(kind=READ_FLOW, argument=keys[4], ignore=ages)
     set_mark(r, s, COMMITTED)
-    r.packet(1, ipv4(clients[3], 3000, "10.0.0.1", 80), 0)                    # its verdict came with it
+    r.packet(1, ipv4(clients[3], 3000, "10.0.0.1", 80), 0)  # its verdict came with it
     r.token(kind=READ_FLOW, argument=keys[2], ignore=ages)
-    r.token(kind=VERDICT, argument=keys[5], flags=2)                          # folds first, then sets
+    r.token(kind=VERDICT, argument=keys[5], flags=2)  # folds first, then sets
     r.registers(*reg(*LIVE))
     r.token(kind=SWEEP, session=s.number, credit=100)
     r.registers(*reg(*LIVE, "in_session", "in_finished"))
