@@ -228,16 +228,10 @@ def _recv_rsyn_ack(flow: Flow, event: Step) -> Outcome:
     return Outcome(flow, (answer,), confirmed=confirmed)
 
 
-def _send_ping(flow: Flow, event: Step) -> Outcome:
-    if flow.peer_addr is None:  # closed before its opening was finished: no validated address to send to
+def _send_to_active(flow: Flow, event: Step, message: Message) -> Outcome:
+    if flow.peer_addr is None:  # closed before the opener's address was validated
         return Outcome(flow)
-    return Outcome(flow, (Send(Message.PING, flow.peer_addr, flow.own_version, nonce=event.nonce),))
-
-
-def _send_data(flow: Flow, event: Step) -> Outcome:
-    if flow.peer_addr is None:
-        return Outcome(flow)
-    return Outcome(flow, (Send(Message.DATA, flow.peer_addr, flow.own_version),))
+    return Outcome(flow, (Send(message, flow.peer_addr, flow.own_version, nonce=event.nonce),))
 
 
 def _recv_ping(flow: Flow, event: Step) -> Outcome:
@@ -299,10 +293,10 @@ _HANDLERS: dict[Action, Callable[[Flow, Step], Outcome]] = {
     Action.MOVE: _move,
     Action.RECV_RSYN: _recv_rsyn,
     Action.RECV_RSYN_ACK: _recv_rsyn_ack,
-    Action.SEND_PING: _send_ping,
+    Action.SEND_PING: lambda flow, event: _send_to_active(flow, event, Message.PING),
     Action.RECV_PING: _recv_ping,
     Action.RECV_PONG: lambda flow, event: Outcome(flow),
-    Action.SEND_DATA: _send_data,
+    Action.SEND_DATA: lambda flow, event: _send_to_active(flow, event, Message.DATA),
     Action.RECV_DATA: _recv_data,
     Action.RETRANSMIT: lambda flow, event: Outcome(flow, _unanswered(flow, everywhere=event.everywhere)),
     Action.CLOSE: _close,

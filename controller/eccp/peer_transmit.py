@@ -59,6 +59,8 @@ _SIZES: dict[Message, int] = {Message.SYN: wire.PADDED_SIZE, Message.RSYN: wire.
 
 
 def _is_allowed(entry: FlowEntry, message: Message, place: object) -> bool:
+    if entry.cipher_out is None and message not in {Message.SYN, Message.SYN_ACK}:
+        return False  # an opening that ends early: there is no key yet to say so with
     if place is RENDEZVOUS or place == entry.flow.peer_addr or place in entry.connection.peer_listed:
         return True
     has_block = message is Message.SYN_ACK or (message is Message.ACK and _is_key_exchange_due(entry))

@@ -15,6 +15,7 @@ from controller.eccp.outputs import (
     PathLost,
     PeerAddressValidated,
 )
+from controller.eccp.peer_timers import ping
 from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire.eccp import Address, Kind, decode_header
 
@@ -218,6 +219,19 @@ def test_close_is_clean_on_both_sides() -> None:
         assert not host.peer.connections
         assert not host.peer.by_identity
         assert host.peer.next_timer() is None
+
+
+def test_a_responder_may_close_before_the_opening_is_complete() -> None:
+    network, a, b = pair()
+    network.tap = lambda datagram, payload: decode_header(payload).kind is not Kind.ACK
+    a.peer.connect(B1, A1, 0.0)
+    assert network.run_until(lambda: bool(b.peer.flows), 1)
+    entry = only_flow(b)
+    b.peer.close_flow(entry, network.now)
+    ping(b.peer, entry, network.now)  # there is nobody yet to probe
+    network.run(60)
+    assert not b.peer.flows
+    assert not b.peer.half_open
 
 
 def test_nobody_answers() -> None:
