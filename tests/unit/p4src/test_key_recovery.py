@@ -2,9 +2,9 @@
 """The published P4Sync's MAC gives its key away to whoever sees 8 packets; ours does not fall to the same attack.
 
 Its rounds are SipHash's with shifts in place of the rotations. Addition, exclusive or and left shift only carry
-Its rounds are SipHash's with shifts in place of the rotations. Addition, exclusive or and left shift carry
-bit by bit from below, 4 guesses a bit, each checked against bit i of the MACs seen. A rotation brings high bits
-down, and then no guess of low bits can be checked alone.
+information upwards: bit i of the MAC depends on bits 0 to i of the key and the message, and on nothing else. So the
+key is found bit by bit from below, 4 guesses a bit, each checked against bit i of the MACs seen. A rotation brings
+high bits down, and then no guess of low bits can be checked alone.
 """
 
 from __future__ import annotations
