@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -158,24 +158,36 @@ def _fits(packet: dict[str, Any], allowed: Packet, known: set[str]) -> bool:
     )
 
 
-def accept(lines: Iterable[str]) -> Iterator[int]:
-    """Judge JSON lines; yields the number of steps of each trace (a new head line begins a new trace)."""
-    acceptor: Acceptor | None = None
+class Judge:
+    """A sink for rows (the machine's TraceWriter takes it as such): a head row begins a trace, every other is judged."""
+
+    def __init__(self, table: tuple[Row, ...] = TABLE) -> None:
+        self.table = table
+        self.steps = 0
+        self._acceptor: Acceptor | None = None
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        if "trace" in row:
+            self._acceptor = Acceptor(row, self.table)
+        elif self._acceptor is None:
+            raise TraceRefused("head", "the head line is missing")
+        else:
+            self._acceptor.line(row)
+            self.steps += 1
+
+
+def accept(lines: Iterable[str]) -> int:
+    """Judge JSON lines; the number of steps.  Raises TraceRefused."""
+    judge = Judge()
     for number, text in enumerate(lines, 1):
         try:
             row = json.loads(text)
         except ValueError as fault:
             raise TraceRefused(f"line {number}", "not JSON: was the file cut short?") from fault
-        if "trace" in row:
-            if acceptor is not None:
-                yield acceptor.steps
-            acceptor = Acceptor(row)
-        elif acceptor is None:
-            raise TraceRefused(f"line {number}", "the head line is missing")
-        else:
-            acceptor.line(row)
-    if acceptor is not None:
-        yield acceptor.steps
+        if not isinstance(row, dict):
+            raise TraceRefused(f"line {number}", "not an object")
+        judge(row)
+    return judge.steps
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -185,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     for path in parser.parse_args(argv).files:
         try:
             with path.open(encoding="utf-8") as lines:
-                print(f"{path}: accepted, {sum(accept(lines))} steps")
+                print(f"{path}: accepted, {accept(lines)} steps")
         except TraceRefused as refused:
             print(f"{path}: refused at {refused}", file=sys.stderr)
             status = 1

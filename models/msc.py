@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-LEFT, RIGHT, ROW, TOP, MAX_ROWS = 170, 570, 30, 90, 60
+LEFT, RIGHT, ROW, TOP, MAX_ROWS = 170, 570, 34, 90, 60
 _STYLE = (
     "text{font:13px sans-serif}.t{font:bold 15px sans-serif}.s{fill:#555;font-size:12px}line{stroke:#333;stroke-width:1.4}"
     ".life{stroke:#999;stroke-dasharray:3 4}.lost{stroke:#b3261e}.again{stroke:#888;stroke-dasharray:6 4}rect{fill:#eef3fb;stroke:#4a6fa5}"
@@ -92,8 +92,8 @@ def draw(events: Sequence[_Event], title: str, hosts: tuple[str, str], note: str
             taken.add(event.partner)
             out.append(f'<line class="{"again" if repeat else ""}" x1="{far}" y1="{start}" x2="{x}" y2="{y}" marker-end="url(#a)"/>')
             if not repeat:
-                middle = (start + y) / 2 - 5
-                out.append(f'<text text-anchor="middle" x="{(LEFT + RIGHT) // 2}" y="{middle:.0f}">{escape(_label(event))}</text>')
+                side, near = ("end", RIGHT - 8) if event.host == 0 else ("start", LEFT + 8)
+                out.append(f'<text text-anchor="{side}" x="{near}" y="{start - 4}">{escape(_label(event))}</text>')
         elif event.what in ("cycle", "quiesce", "broken"):
             text = {"cycle": "from here on the run repeats for ever", "quiesce": "moves stop; nothing is lost from here on",
                     "broken": "the association is given up"}[event.what]  # fmt: skip
