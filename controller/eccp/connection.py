@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from controller.eccp.budget import Budget
 from controller.eccp.flow import Flow
 from controller.eccp.handshake import Handshake
-from controller.eccp.keys import Cipher, Secrets
+from controller.eccp.keys import KeySchedule, Secrets, run_of_numbers
 from controller.eccp.names import FlowState
 from controller.eccp.replay import ReplayWindow
 from controller.eccp.ring import Ring
@@ -30,8 +30,8 @@ class FlowEntry:
     connection: Connection
     flow: Flow = field(default_factory=Flow)
     remote_id: int = 0
-    cipher_out: Cipher | None = None
-    cipher_in: Cipher | None = None
+    keys_out: KeySchedule | None = None
+    keys_in: KeySchedule | None = None
     next_number: int = 0
     window: ReplayWindow = field(default_factory=ReplayWindow)
     rtt: Rtt = field(default_factory=Rtt)
@@ -66,7 +66,7 @@ class FlowEntry:
     @property
     def carries_data(self) -> bool:
         """Whether the flow may be chosen for data now."""
-        return self.flow.state in CARRIES_DATA and not self.lost and self.cipher_out is not None
+        return self.flow.state in CARRIES_DATA and not self.lost and self.keys_out is not None
 
     @property
     def is_open(self) -> bool:
@@ -79,8 +79,8 @@ class FlowEntry:
         return self.local_id if self.opened_here else self.remote_id
 
     def take_number(self, count: int = 1) -> int:
-        """The next packet number; ``count`` consecutive ones are taken."""
-        number = self.next_number
+        """The next packet number; ``count`` consecutive ones, all under one key, are taken."""
+        number = run_of_numbers(self.next_number, count)
         self.next_number = number + count
         return number
 
@@ -95,7 +95,7 @@ class Connection:
     flows: list[FlowEntry] = field(default_factory=list)
     handshake: Handshake | None = None
     secrets: Secrets | None = None
-    syn_ack_cipher: Cipher | None = None
+    syn_ack_keys: KeySchedule | None = None
     key_exchange: bytes = b""  # our newest Noise message; the first and third are sent again
     peer_key_exchange: bytes = b""  # the peer's first Noise message, by which a repeated SYN is known
     cookie: bytes = b""

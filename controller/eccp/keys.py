@@ -1,36 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of a connection, and the sealing and opening of its packets with AES-256-GCM.
 
-The Noise handshake leaves one secret per direction.  Each flow id gets a key of its own from the secret of the
-direction *towards* it, so that packet numbers, which are per flow, never repeat an AEAD nonce.
+The Noise handshake leaves one secret per direction.  Each flow id gets keys of its own from the secret of the
+direction *towards* it, so that packet numbers, which are per flow, never repeat an AEAD nonce; and a new key after
+every 2^23 packets, the limit under which AES-GCM keeps its promises (RFC 9001 section 6.6, appendix B.1).  Which key
+is meant follows from the packet number alone, so nothing needs to be said about it.
 """
 
 from __future__ import annotations
 
 import hmac
-from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controller.eccp.errors import RefusedError
 
-Buffer = bytes | memoryview
-
-LAST_NUMBER = 2**64 - 1
-
-
-class Cipher(Protocol):
-    """What a flow needs of its AEAD; tests and the explorer may inject another."""
-
-    def encrypt(self, nonce: Buffer, data: Buffer, associated_data: Buffer | None) -> bytes: ...
-
-    def decrypt(self, nonce: Buffer, data: Buffer, associated_data: Buffer | None) -> bytes: ...
+EPOCH_BITS = 23
+KEPT = 3  # ciphers of neighbouring epochs that are kept
 
 
-def derive_key(secret: bytes, label: bytes, flow: int) -> bytes:
-    """HKDF-Expand (RFC 5869) of one 32-byte block: a key for ``flow`` and purpose ``label``."""
-    return hmac.digest(secret, b"baton eccp " + label + flow.to_bytes(8, "big") + b"\x01", "sha256")
+def derive_key(secret: bytes, label: bytes, flow: int, epoch: int) -> bytes:
+    """HKDF-Expand (RFC 5869) of one 32-byte block: the key for ``flow``, purpose ``label`` and key epoch."""
+    info = b"baton eccp " + label + flow.to_bytes(8, "big") + epoch.to_bytes(8, "big")
+    return hmac.digest(secret, info + b"\x01", "sha256")
 
 
 def nonce_of(number: int) -> bytes:
@@ -38,8 +31,31 @@ def nonce_of(number: int) -> bytes:
     return b"\0\0\0\0" + number.to_bytes(8, "big")
 
 
+class KeySchedule:
+    """The keys of one flow, direction and purpose: `at` gives the cipher for a packet number."""
+
+    __slots__ = ("_ciphers", "_flow", "_label", "_secret")
+
+    def __init__(self, secret: bytes, label: bytes, flow: int) -> None:
+        self._secret = secret
+        self._label = label
+        self._flow = flow
+        self._ciphers: dict[int, AESGCM] = {}
+
+    def at(self, number: int) -> AESGCM:
+        """The cipher for packet ``number``."""
+        epoch = number >> EPOCH_BITS
+        cipher = self._ciphers.get(epoch)
+        if cipher is None:
+            cipher = AESGCM(derive_key(self._secret, self._label, self._flow, epoch))
+            while len(self._ciphers) >= KEPT:
+                del self._ciphers[next(iter(self._ciphers))]
+            self._ciphers[epoch] = cipher
+        return cipher
+
+
 class Secrets:
-    """The two direction secrets of a connection as one side sees them; hands out ciphers per flow id."""
+    """The two direction secrets of a connection as one side sees them; hands out the keys of each flow id."""
 
     __slots__ = ("_receive", "_send")
 
@@ -47,36 +63,42 @@ class Secrets:
         self._send = send
         self._receive = receive
 
-    def sender(self, remote_flow: int) -> AESGCM:
+    def sender(self, remote_flow: int) -> KeySchedule:
         """Seals packets addressed to the peer's flow id."""
-        return AESGCM(derive_key(self._send, b"flow", remote_flow))
+        return KeySchedule(self._send, b"flow", remote_flow)
 
-    def receiver(self, local_flow: int) -> AESGCM:
+    def receiver(self, local_flow: int) -> KeySchedule:
         """Opens packets addressed to our flow id."""
-        return AESGCM(derive_key(self._receive, b"flow", local_flow))
+        return KeySchedule(self._receive, b"flow", local_flow)
 
-    def opener_sender(self, local_flow: int) -> AESGCM:
+    def opener_sender(self, local_flow: int) -> KeySchedule:
         """Seals a FLOW_SYN, when the peer has no id for the new flow yet: keyed by our own id."""
-        return AESGCM(derive_key(self._send, b"open", local_flow))
+        return KeySchedule(self._send, b"open", local_flow)
 
-    def opener_receiver(self, remote_flow: int) -> AESGCM:
+    def opener_receiver(self, remote_flow: int) -> KeySchedule:
         """Opens a peer's FLOW_SYN, keyed by the id that stands in it."""
-        return AESGCM(derive_key(self._receive, b"open", remote_flow))
+        return KeySchedule(self._receive, b"open", remote_flow)
 
 
-def syn_ack_cipher(chaining_key: bytes, flow: int) -> AESGCM:
-    """The key under SYN-ACKs, from the handshake's state after its second message."""
-    return AESGCM(derive_key(chaining_key, b"syn-ack", flow))
+def syn_ack_keys(chaining_key: bytes, flow: int) -> KeySchedule:
+    """The keys under SYN-ACKs, from the handshake's state after its second message."""
+    return KeySchedule(chaining_key, b"syn-ack", flow)
 
 
-def seal(cipher: Cipher, number: int, plaintext: bytes, associated: bytes) -> bytes:
+def run_of_numbers(number: int, count: int) -> int:
+    """The first of ``count`` consecutive numbers from ``number`` on that all have one key: some may be skipped."""
+    last = number + count - 1
+    return number if number >> EPOCH_BITS == last >> EPOCH_BITS else (last >> EPOCH_BITS) << EPOCH_BITS
+
+
+def seal(keys: KeySchedule, number: int, plaintext: bytes, associated: bytes) -> bytes:
     """Encrypt under the packet number."""
-    return cipher.encrypt(nonce_of(number), plaintext, associated)
+    return keys.at(number).encrypt(nonce_of(number), plaintext, associated)
 
 
-def unseal(cipher: Cipher, number: int, sealed: bytes, associated: bytes) -> bytes:
+def unseal(keys: KeySchedule, number: int, sealed: bytes, associated: bytes) -> bytes:
     """Decrypt, or raise `RefusedError` ``forged``."""
     try:
-        return cipher.decrypt(nonce_of(number), sealed, associated)
+        return keys.at(number).decrypt(nonce_of(number), sealed, associated)
     except (InvalidTag, ValueError) as error:
         raise RefusedError("forged") from error

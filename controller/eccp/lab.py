@@ -54,7 +54,6 @@ class Lab:
         self._namespaces: list[str] = []
         self.processes: list[subprocess.Popen[Any]] = []
         self._identities: dict[str, str] = {}
-        self._daemons: dict[str, str] = {}
 
     def __enter__(self) -> Lab:
         return self

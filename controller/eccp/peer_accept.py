@@ -14,7 +14,7 @@ from controller.eccp.connection import FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
 from controller.eccp.handshake import Handshake, ephemeral_key
-from controller.eccp.keys import Cipher, Secrets, syn_ack_cipher
+from controller.eccp.keys import KeySchedule, Secrets, syn_ack_keys
 from controller.eccp.names import Action, Message
 from controller.eccp.outputs import Datagram
 from controller.wire import eccp as wire
@@ -85,7 +85,7 @@ def _accept_syn(peer: Peer, syn: wire.Syn, now: float) -> FlowEntry:
     connection.peer_key_exchange = syn.noise
     connection.key_exchange = handshake.write_hello(peer_open.hello_of(peer, entry))
     connection.handshake = handshake
-    connection.syn_ack_cipher = syn_ack_cipher(handshake.chaining_key, syn.flow)
+    connection.syn_ack_keys = syn_ack_keys(handshake.chaining_key, syn.flow)
     peer.half_open[syn.noise] = entry
     return entry
 
@@ -114,8 +114,8 @@ def receive_flow_syn(
     block, sealed = body[:8], body[8:]
     remote_id = int.from_bytes(block, "big")
     entry = next((e for e in connection.flows if e.added and e.remote_id == remote_id), None)
-    cipher = connection.secrets.opener_receiver(remote_id)
-    version, message = peer_control.open_sealed(entry or FlowEntry(0, connection), header, block, sealed, cipher)
+    keys = connection.secrets.opener_receiver(remote_id)
+    version, message = peer_control.open_sealed(entry or FlowEntry(0, connection), header, block, sealed, keys)
     if not isinstance(message, wire.FlowSyn) or message.flow != remote_id:
         raise RefusedError("malformed", "FLOW_SYN names two ids")
     if entry is None:
@@ -124,8 +124,8 @@ def receive_flow_syn(
         entry = peer.new_flow(connection)
         entry.added = True
         entry.remote_id = remote_id
-        entry.cipher_in = connection.secrets.receiver(entry.local_id)
-        entry.cipher_out = connection.secrets.sender(remote_id)
+        entry.keys_in = connection.secrets.receiver(entry.local_id)
+        entry.keys_out = connection.secrets.sender(remote_id)
         entry.began_at = now
     peer_control.mark_heard(peer, entry, header.number, source, own, now, size)
     event = Step(
@@ -147,18 +147,18 @@ def receive_syn_ack(
     block, sealed = peer_control.split_block(header, body)
     if not block:
         raise RefusedError("malformed", "a SYN-ACK carries a key exchange")
-    cipher = connection.syn_ack_cipher
+    keys = connection.syn_ack_keys
     hello = None
     handshake = connection.handshake
-    if cipher is None:
+    if keys is None:
         handshake = handshake.copy()
         hello = handshake.read_hello(block[2:])
-        cipher = syn_ack_cipher(handshake.chaining_key, entry.local_id)
-    version, message = peer_control.open_sealed(entry, header, block, sealed, cipher)
+        keys = syn_ack_keys(handshake.chaining_key, entry.local_id)
+    version, message = peer_control.open_sealed(entry, header, block, sealed, keys)
     assert isinstance(message, wire.SynAck)
     if hello is not None:
         connection.handshake = handshake
-        connection.syn_ack_cipher = cipher
+        connection.syn_ack_keys = keys
         entry.remote_id = hello.flow
         connection.key_exchange = handshake.write_hello(peer_open.hello_of(peer, entry))
         peer_open.adopt(peer, entry, hello, handshake, handshake.secrets())
@@ -178,12 +178,12 @@ def receive_syn_ack(
 
 
 class StagedThird(NamedTuple):
-    """The third Noise message, read but not believed yet: the sealed part must open under ``cipher`` first."""
+    """The third Noise message, read but not believed yet: the sealed part must open under ``keys`` first."""
 
     hello: Hello
     handshake: Handshake
     secrets: Secrets
-    cipher: Cipher
+    keys: KeySchedule
 
 
 def stage_third(entry: FlowEntry, block: bytes) -> StagedThird:

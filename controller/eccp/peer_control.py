@@ -10,7 +10,7 @@ from controller.eccp import peer_accept, peer_relay, peer_timers
 from controller.eccp.connection import FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
-from controller.eccp.keys import Cipher, unseal
+from controller.eccp.keys import KeySchedule, unseal
 from controller.eccp.names import Action, FlowState, Message
 from controller.eccp.peer_step import apply
 from controller.wire import eccp as wire
@@ -42,11 +42,11 @@ def receive(
         peer_accept.receive_syn_ack(peer, entry, header, body, source, own, now, size)
         return
     block, sealed = split_block(header, body)
-    staged = peer_accept.stage_third(entry, block) if block and entry.cipher_in is None else None
-    cipher = staged.cipher if staged else entry.cipher_in
-    if cipher is None:
+    staged = peer_accept.stage_third(entry, block) if block and entry.keys_in is None else None
+    keys = staged.keys if staged else entry.keys_in
+    if keys is None:
         raise RefusedError("no-keys", f"{header.kind.name} before the handshake")
-    version, message = open_sealed(entry, header, block, sealed, cipher)
+    version, message = open_sealed(entry, header, block, sealed, keys)
     if staged:
         peer_accept.commit_third(peer, entry, staged)
     mark_heard(peer, entry, header.number, source, own, now, size)
@@ -67,13 +67,13 @@ def split_block(header: Header, body: bytes) -> tuple[bytes, bytes]:
 
 
 def open_sealed(
-    entry: FlowEntry, header: Header, block: bytes, sealed: bytes, cipher: Cipher
+    entry: FlowEntry, header: Header, block: bytes, sealed: bytes, keys: KeySchedule
 ) -> tuple[int, wire.Message]:
     """Version and message of a sealed part; refuses what is replayed or forged.  Changes nothing."""
     if not entry.window.is_fresh(header.number):
         raise RefusedError("replayed")
     clear = wire.encode_header(header.kind, header.flow, header.number, header.aux) + block
-    plain = unseal(cipher, header.number, sealed, clear)
+    plain = unseal(keys, header.number, sealed, clear)
     version = int.from_bytes(plain[:8], "big")
     if len(plain) < 8 or version == 0:
         raise RefusedError("malformed", "no version")
@@ -161,7 +161,7 @@ def _received_flow_syn_ack(
     if entry.remote_id == 0:
         assert entry.connection.secrets is not None
         entry.remote_id = message.flow
-        entry.cipher_out = entry.connection.secrets.sender(message.flow)
+        entry.keys_out = entry.connection.secrets.sender(message.flow)
     _received(peer, entry, header, version, message, source, own, now, relayed)
 
 

@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controller.eccp import peer_step, peer_timers
 from controller.eccp.connection import FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
-from controller.eccp.keys import Cipher
 from controller.eccp.names import Action, Message
 from controller.eccp.outputs import Buffer, Delivery, FirstData
 from controller.eccp.slices import WIRE, inner_source, join, parse_head
@@ -55,7 +55,7 @@ def receive_run(
         entry = peer.flow(header.flow)
         if not count or index + length > count or end - (at + (length - 1) * step) < HEADER_SIZE + WIRE.size:
             raise RefusedError("slice-head", f"slice {index} of {count}")
-        if entry.cipher_in is None or not entry.is_open:
+        if entry.keys_in is None or not entry.is_open:
             raise RefusedError("no-keys", "data before the handshake")
         _OPENERS[header.kind](peer, entry, header, view[at:end], step, length, source, own, now)
     except RefusedError as error:
@@ -108,11 +108,11 @@ def _open_sealed(
     own: Address, now: float,
 ) -> None:  # fmt: skip
     window = entry.window
-    assert entry.cipher_in is not None
+    assert entry.keys_in is not None
     unseal_run = _unseal_run if header.kind is Kind.DATA else _check_run
     if window.is_fresh_run(header.number, length):
         try:
-            bodies = unseal_run(entry.cipher_in, run, step)
+            bodies = unseal_run(entry.keys_in.at(header.number), run, step)
         except (InvalidTag, ValueError):
             pass
         else:
@@ -124,14 +124,14 @@ def _open_sealed(
             peer.refused["replayed"] += 1
             continue
         try:
-            bodies = unseal_run(entry.cipher_in, piece, step)
+            bodies = unseal_run(entry.keys_in.at(header.number + offset), piece, step)
         except (InvalidTag, ValueError):
             peer.refused["forged"] += 1
             continue
         _accept_run(peer, entry, header, bodies, offset, source, own, now, len(piece))
 
 
-def _unseal_run(cipher: Cipher, run: memoryview, step: int) -> list[Buffer]:
+def _unseal_run(cipher: AESGCM, run: memoryview, step: int) -> list[Buffer]:
     """Open slices that lie ``step`` bytes apart.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
     decrypt = cipher.decrypt
     return [
@@ -140,7 +140,7 @@ def _unseal_run(cipher: Cipher, run: memoryview, step: int) -> list[Buffer]:
     ]
 
 
-def _check_run(cipher: Cipher, run: memoryview, step: int) -> list[Buffer]:
+def _check_run(cipher: AESGCM, run: memoryview, step: int) -> list[Buffer]:
     """Check the MACs of clear slices.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
     bodies: list[Buffer] = []
     for at in range(0, len(run), step):

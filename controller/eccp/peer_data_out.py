@@ -88,8 +88,8 @@ def _send_cut(peer: Peer, entry: FlowEntry, sent: SentFrame, *, resent: bool, to
                 parts.append(pack(MAGIC, kind, aux + index * INDEX_ONE, remote, number + index) + prefix)
                 parts.append(piece)
         else:
-            assert entry.cipher_out is not None
-            encrypt = entry.cipher_out.encrypt
+            assert entry.keys_out is not None
+            encrypt = entry.keys_out.at(number).encrypt
             for index, piece in enumerate(group, first):
                 header = pack(MAGIC, kind, aux + index * INDEX_ONE, remote, number + index)
                 was = (sent.number + index).to_bytes(8, "big") if resent else b""
@@ -119,7 +119,7 @@ def resend_lost(peer: Peer, entry: FlowEntry, now: float) -> None:
 
 
 def _resend(peer: Peer, entry: FlowEntry, since: float, limit: int | None) -> None:
-    if entry.cipher_out is None or not entry.carries_data:
+    if entry.keys_out is None or not entry.carries_data:
         return
     for frame in entry.ring.since(since, entry.generation):
         if limit is not None:
@@ -140,7 +140,7 @@ def send_early(peer: Peer, entry: FlowEntry, now: float) -> None:
     place = flow.cand_addr
     if not peer.settings.early_data or not isinstance(place, Address) or flow.cand_version <= flow.peer_version:
         return
-    if entry.cipher_out is None or not entry.carries_data or flow.peer_addr is None:
+    if entry.keys_out is None or not entry.carries_data or flow.peer_addr is None:
         return
     for frame in entry.ring.since(now - 1.5 * entry.rtt.guess(), entry.generation + 1):
         head, pieces = frame.cut

@@ -53,7 +53,7 @@ def add_flow(
     entry = peer.new_flow(connection)
     entry.added = entry.opened_here = True
     entry.is_backup = backup
-    entry.cipher_in = connection.secrets.receiver(entry.local_id)
+    entry.keys_in = connection.secrets.receiver(entry.local_id)
     entry.began_at = now
     peer_step.apply(peer, entry, Step(Action.OPEN, source=remote, own=own), now)
     return entry
@@ -71,16 +71,16 @@ def build(peer: Peer, entry: FlowEntry, send: Send, number: int) -> bytes:
         syn = wire.Syn(connection.service, entry.local_id, send.version, connection.cookie, connection.key_exchange)
         return wire.encode_header(Kind.SYN, 0, number) + wire.encode_body(syn)
     if entry.added:
-        assert entry.cipher_out is not None
+        assert entry.keys_out is not None
         answer = wire.FlowSynAck(entry.local_id, send.echo, send.nonce)
         return peer_transmit.sealed_datagram(
-            entry, Kind.FLOW_SYN_ACK, number, send.version, answer, b"", entry.cipher_out
+            entry, Kind.FLOW_SYN_ACK, number, send.version, answer, b"", entry.keys_out
         )
-    assert connection.syn_ack_cipher is not None
+    assert connection.syn_ack_keys is not None
     block = len(connection.key_exchange).to_bytes(2, "big") + connection.key_exchange
     syn_ack = wire.SynAck(send.echo, send.nonce)
     return peer_transmit.sealed_datagram(
-        entry, Kind.SYN_ACK, number, send.version, syn_ack, block, connection.syn_ack_cipher
+        entry, Kind.SYN_ACK, number, send.version, syn_ack, block, connection.syn_ack_keys
     )
 
 
@@ -92,9 +92,9 @@ def _build_flow_syn(entry: FlowEntry, send: Send, number: int) -> bytes:
     own_id = entry.local_id.to_bytes(8, "big")
     clear = wire.encode_header(Kind.FLOW_SYN, carrier.remote_id if carrier else 0, number) + own_id
     body = wire.encode_body(wire.FlowSyn(entry.local_id), len(clear) + 8 + wire.TAG_SIZE)
-    cipher = connection.secrets.opener_sender(entry.local_id)
+    keys = connection.secrets.opener_sender(entry.local_id)
     plain = send.version.to_bytes(8, "big") + body
-    return clear + seal(cipher, number, plain, clear)
+    return clear + seal(keys, number, plain, clear)
 
 
 def hello_of(peer: Peer, entry: FlowEntry) -> Hello:
@@ -118,8 +118,8 @@ def adopt(peer: Peer, entry: FlowEntry, hello: Hello, handshake: Handshake, secr
     connection.peer_listed = hello.addresses
     if peer.settings.inner:  # there is a tunnel
         connection.allowed_inner = frozenset(address.packed for address in hello.inner)
-    entry.cipher_in = secrets.receiver(entry.local_id)
-    entry.cipher_out = secrets.sender(entry.remote_id)
+    entry.keys_in = secrets.receiver(entry.local_id)
+    entry.keys_out = secrets.sender(entry.remote_id)
 
 
 def opened(peer: Peer, entry: FlowEntry, now: float) -> None:

@@ -54,12 +54,12 @@ def receive_relay(peer: Peer, entry: FlowEntry, message: wire.Relay, now: float)
 
 def _send(peer: Peer, connection: Connection, kind: Kind, message: wire.Message) -> bool:
     carrier = connection.open_flow()
-    if carrier is None or carrier.cipher_out is None:
+    if carrier is None or carrier.keys_out is None:
         return False
     flow = carrier.flow
     assert isinstance(flow.own_addr, Address)
     assert isinstance(flow.peer_addr, Address)
     number = carrier.take_number()
-    sealed = peer_transmit.sealed_datagram(carrier, kind, number, flow.own_version, message, b"", carrier.cipher_out)
+    sealed = peer_transmit.sealed_datagram(carrier, kind, number, flow.own_version, message, b"", carrier.keys_out)
     peer.emit(Datagram(flow.own_addr, flow.peer_addr, (sealed,)))
     return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from controller.eccp import peer_open, peer_relay
 from controller.eccp.connection import FlowEntry
 from controller.eccp.flow import Send
-from controller.eccp.keys import Cipher, seal
+from controller.eccp.keys import KeySchedule, seal
 from controller.eccp.names import Message
 from controller.eccp.outputs import Datagram, SentRecord
 from controller.wire import eccp as wire
@@ -59,7 +59,7 @@ _SIZES: dict[Message, int] = {Message.SYN: wire.PADDED_SIZE, Message.RSYN: wire.
 
 
 def _is_allowed(entry: FlowEntry, message: Message, place: object) -> bool:
-    if entry.cipher_out is None and message not in {Message.SYN, Message.SYN_ACK}:
+    if entry.keys_out is None and message not in {Message.SYN, Message.SYN_ACK}:
         return False  # an opening that ends early: there is no key yet to say so with
     if place is RENDEZVOUS or place == entry.flow.peer_addr or place in entry.connection.peer_listed:
         return True
@@ -78,8 +78,8 @@ def build(peer: Peer, entry: FlowEntry, send: Send, number: int) -> bytes:
     if message in {Message.ACK, Message.RSYN} and _is_key_exchange_due(entry):
         exchange = entry.connection.key_exchange
         block = len(exchange).to_bytes(2, "big") + exchange
-    assert entry.cipher_out is not None
-    return sealed_datagram(entry, Kind[message.value], number, send.version, body, block, entry.cipher_out)
+    assert entry.keys_out is not None
+    return sealed_datagram(entry, Kind[message.value], number, send.version, body, block, entry.keys_out)
 
 
 def _is_key_exchange_due(entry: FlowEntry) -> bool:
@@ -88,13 +88,13 @@ def _is_key_exchange_due(entry: FlowEntry) -> bool:
 
 
 def sealed_datagram(
-    entry: FlowEntry, kind: Kind, number: int, version: int, message: wire.Message, block: bytes, cipher: Cipher
+    entry: FlowEntry, kind: Kind, number: int, version: int, message: wire.Message, block: bytes, keys: KeySchedule
 ) -> bytes:
     """Header, clear block and sealed (version, message)."""
     aux = WITH_KEY_EXCHANGE if block and kind is not Kind.FLOW_SYN else 0
     clear = wire.encode_header(kind, entry.remote_id, number, aux) + block
     body = wire.encode_body(message, len(clear) + 8 + TAG_SIZE)
-    return clear + seal(cipher, number, version.to_bytes(8, "big") + body, clear)
+    return clear + seal(keys, number, version.to_bytes(8, "big") + body, clear)
 
 
 _BODIES: dict[Message, Callable[[Peer, FlowEntry, Send], wire.Message]] = {

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from controller.eccp.slices import Cut
 
 RING_BYTES = 4 << 20
-RING_SECONDS = 3.0
 
 
 @dataclass(slots=True)

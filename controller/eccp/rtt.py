@@ -17,16 +17,15 @@ class Rtt:
 
     smoothed: float | None = None
     variation: float = 0.0
-    latest: float | None = None
 
     def with_sample(self, sample: float) -> Rtt:
         """The estimate after one more sample in seconds; negative samples are ignored."""
         if sample < 0:
             return self
         if self.smoothed is None:
-            return Rtt(sample, sample / 2, sample)
+            return Rtt(sample, sample / 2)
         variation = 0.75 * self.variation + 0.25 * abs(self.smoothed - sample)
-        return replace(self, smoothed=0.875 * self.smoothed + 0.125 * sample, variation=variation, latest=sample)
+        return replace(self, smoothed=0.875 * self.smoothed + 0.125 * sample, variation=variation)
 
     def timeout(self, attempt: int = 0, ceiling: float = MAX_TIMEOUT) -> float:
         """Seconds until the next retransmission; ``attempt`` counts those already made and doubles it each time."""

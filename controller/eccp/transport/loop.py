@@ -61,11 +61,6 @@ class Loop:
         self._callbacks[descriptor] = callback
         self._epoll.register(descriptor, select.EPOLLIN)
 
-    def remove_callback(self, descriptor: int) -> None:
-        """Forget a descriptor."""
-        self._epoll.unregister(descriptor)
-        del self._callbacks[descriptor]
-
     def run(self) -> None:
         """Until ``running`` is false."""
         while self.running:

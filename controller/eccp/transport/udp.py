@@ -41,7 +41,6 @@ class UdpSocket:
         self._socket = socket.socket(
             socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
         )
-        self._is_v6 = is_v6
         try:
             if interface:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")

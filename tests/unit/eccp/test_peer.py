@@ -3,9 +3,11 @@
 
 import pytest
 from unit.eccp.cases import A1, A2, A3, B1, B2, R, established, frame, has, move, only_flow
+from unit.eccp.test_slices import software_segments, tcp_frame
 
 from controller.eccp.connection import Connection
 from controller.eccp.errors import LocalError
+from controller.eccp.keys import EPOCH_BITS
 from controller.eccp.names import FlowState, PeerState
 from controller.eccp.outputs import (
     ConnectionEnded,
@@ -348,6 +350,25 @@ def test_without_early_data_the_first_packet_takes_two_round_trips() -> None:
     began = move(network, a, connection.flows[0], A2)
     assert network.run_until(lambda: bool(a.delivered), 5)
     assert network.now - began == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_keys_change_with_the_packet_number_and_nothing_is_lost(sealed: bool) -> None:
+    network, a, b, connection = established(sealed_data=sealed)
+    flow = connection.flows[0]
+    first = flow.keys_out.at(flow.next_number) if flow.keys_out else None
+    flow.next_number = (1 << EPOCH_BITS) - 3
+    large = tcp_frame(bytes(9000), 1000)  # nine slices: they do not straddle two keys
+    for _ in range(3):
+        a.peer.send_frame(connection, large, network.now)
+    move(network, a, flow, A2)
+    network.run(1)
+    assert flow.next_number > 1 << EPOCH_BITS
+    assert flow.keys_out is not None
+    assert flow.keys_out.at(flow.next_number) is not first
+    arrived = [segment for delivered in b.delivered for segment in software_segments(delivered)]
+    assert arrived == software_segments(large) * 3
+    assert only_flow(b).flow.peer_addr == A2
 
 
 def test_a_flow_id_is_not_used_again_and_versions_end() -> None:

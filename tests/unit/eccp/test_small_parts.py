@@ -137,7 +137,7 @@ class TestRing:
 def _flow(number: int, **changes: object) -> FlowEntry:
     entry = FlowEntry(number, Connection(1, True, 0))
     entry.flow = Flow(state=FlowState.ESTABLISHED)
-    entry.cipher_out = object()  # type: ignore[assignment]
+    entry.keys_out = object()  # type: ignore[assignment]
     for name, value in changes.items():
         setattr(entry, name, value)
     return entry

@@ -19,27 +19,14 @@ from controller.eccp.simulation import Link, Network, make_settings
 from controller.eccp.tracing import TraceWriter, write_lines
 from controller.eccp.walk import Walk, walk_many
 from controller.wire.eccp import Address
-from models.conformance import Acceptor, TraceRefused, accept
+from models.conformance import Judge, TraceRefused, accept
 
 STEPS = int(os.environ.get("BATON_WALK", "1000000"))
 
 
-def judge() -> Any:
-    """A sink that hands each row to the model as it comes."""
-    acceptors: list[Acceptor] = []
-
-    def take(row: dict[str, Any]) -> None:
-        if "trace" in row:
-            acceptors[:] = [Acceptor(row)]
-        else:
-            acceptors[0].line(row)
-
-    return take
-
-
 @pytest.mark.timeout(1200)
 def test_long_random_walks_are_safe_and_accepted_by_the_model() -> None:
-    assert walk_many(STEPS, seed=20, sink=judge) > STEPS // 20
+    assert walk_many(STEPS, seed=20, sink=Judge) > STEPS // 20
 
 
 def test_a_walk_writes_one_line_a_step_and_is_repeatable() -> None:
@@ -52,7 +39,7 @@ def test_a_walk_writes_one_line_a_step_and_is_repeatable() -> None:
     assert texts[0] == texts[1]
     lines = [json.loads(line) for line in texts[0].splitlines()]
     assert [line["step"] for line in lines[1:]] == list(range(1, walk.steps + 1))
-    assert list(accept(texts[0].splitlines())) == [walk.steps]
+    assert accept(texts[0].splitlines()) == walk.steps
     assert walk.steps > 100
 
 
@@ -64,14 +51,14 @@ def test_the_model_refuses_a_walk_that_was_tampered_with() -> None:
     row = json.loads(lines[at])
     row["after"]["peer_addr"] = "elsewhere"
     with pytest.raises(TraceRefused):
-        list(accept([*lines[:at], json.dumps(row), *lines[at + 1 :]]))
+        accept([*lines[:at], json.dumps(row), *lines[at + 1 :]])
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_whole_peers_with_keys_timers_and_loss_are_accepted_by_the_model(seed: int) -> None:
     rng = random.Random(seed)
     network = Network(seed, Link(delay=0.01, loss=0.15, duplicate=0.2, jitter=0.03))
-    writer = TraceWriter(judge(), ("a", "b"))
+    writer = TraceWriter(Judge(), ("a", "b"))
     steps = []
 
     def trace_of(name: str) -> Any:
