@@ -103,6 +103,8 @@ control SwitchIngress(inout headers_t hdr, inout metadata_t meta, inout standard
                 } else if (meta.token_kind == TOKEN_OPEN_OUT) {
                     if (meta.known == 0) {
                         report(STATE_UNKNOWN);
+                    } else if (hdr.packet_out.session == 0 || hdr.packet_out.session == meta.finished) {
+                        report(STATE_REFUSED);
                     } else if (meta.out_session == hdr.packet_out.session) {
                         report(STATE_OK);
                     } else if (meta.phase != PHASE_IDLE || meta.mark == MARK_COMMITTED) {

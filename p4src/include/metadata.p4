@@ -63,7 +63,7 @@ struct metadata_t {
     bit<32> links;
     bit<32> conflicts;
     bit<32> swept;
-    bit<32> finished;
+    bit<32> finished;           // the session closed last, outgoing or incoming
     bit<64> bitmap;
     bit<64> neighbour;
     bit<64> linked;

@@ -77,6 +77,7 @@ action close_outgoing() {
     meta.phase = PHASE_IDLE;
     out_phase.write(0, PHASE_IDLE);
     out_session.write(0, 0);
+    out_finished.write(0, meta.out_session);
 }
 
 action finish_incoming() {

@@ -14,6 +14,7 @@ register<bit<32>>(1) out_last;                 // last entry of this round
 register<bit<32>>(1) out_sequence;             // next sequence number = packets made
 register<bit<64>>(1) out_previous;             // MAC of the packet made last
 register<bit<32>>(1) out_undo;                 // next sequence number to restore or release
+register<bit<32>>(1) out_finished;             // the session that was closed last: its number is spent
 register<bit<64>>(SEQUENCES * 64) outbox;
 register<bit<128>>(SEQUENCES) outbox_header;   // array, round, count, base, 0
 register<bit<64>>(SEQUENCES) outbox_mac;
@@ -27,6 +28,7 @@ action load_outgoing() {
     out_sequence.read(meta.sequence, 0);
     out_previous.read(meta.previous, 0);
     out_undo.read(meta.undo, 0);
+    out_finished.read(meta.finished, 0);
 }
 
 action load_walk() {

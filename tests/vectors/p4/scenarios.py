@@ -211,6 +211,7 @@ def clients_source(r: Any) -> None:
     r.token(kind=RELEASE, session=s.number, credit=1)
     r.token(kind=RESTORE, session=s.number, credit=600)
     r.token(kind=RESTORE, session=s.number, credit=600)  # closed: UNKNOWN
+    r.token(kind=OPEN_OUT, session=s.number)  # its number is spent
     r.registers(*reg("client_packets", "client_mark", "out_session", "out_phase"))
     r.counters(EVENTS)
 
