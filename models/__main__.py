@@ -32,7 +32,9 @@ def _conformance(steps: int) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models", description="Verify ECCP: proof, models, seeded faults, random runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m models", description="Verify ECCP: proof, models, seeded faults, random runs."
+    )
     parser.add_argument("--long", action="store_true", help="more moves, longer random runs")
     parser.add_argument("--jobs", type=int, default=2, help="SPIN runs at a time (default 2)")
     args = parser.parse_args(argv)

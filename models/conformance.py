@@ -116,7 +116,9 @@ class Acceptor:
         if got["pn"] in end.taken:
             raise TraceRefused(step, f"{host} took packet {got['pn']} twice")
         end.taken.add(got["pn"])
-        return Arrival(Message(got["kind"]), got["version"], got["pn"], got["src"], got.get("echo") or 0, got.get("nonce") or 0)
+        return Arrival(
+            Message(got["kind"]), got["version"], got["pn"], got["src"], got.get("echo") or 0, got.get("nonce") or 0
+        )
 
     def _compare(self, expected: Record, reported: Record, after: dict[str, Any], step: object, action: Action) -> None:
         if expected != reported:
@@ -135,7 +137,9 @@ class Acceptor:
                 raise TraceRefused(step, "the nonce of a new candidate is not fresh")
             end.nonces.add(reported.cand_nonce)
 
-    def _sends(self, out: list[dict[str, Any]], packets: list[Packet], host: str, end: _End, r: Record, step: object) -> None:
+    def _sends(
+        self, out: list[dict[str, Any]], packets: list[Packet], host: str, end: _End, r: Record, step: object
+    ) -> None:
         known = self.everywhere[host] | {a for a in (r.peer_addr, r.cand_addr) if a is not None}
         for packet in out:
             if packet["pn"] <= end.last_pn:
@@ -191,8 +195,12 @@ def accept(lines: Iterable[str]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m models.conformance", description="Judge traces of the ECCP machine by the model.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines (docs/eccp-protocol.md section 7)")
+    parser = argparse.ArgumentParser(
+        prog="python -m models.conformance", description="Judge traces of the ECCP machine by the model."
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="JSON lines (docs/eccp-protocol.md section 7)"
+    )
     status = 0
     for path in parser.parse_args(argv).files:
         try:

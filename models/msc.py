@@ -54,7 +54,11 @@ def parse(lines: Sequence[str], names: dict[int, str]) -> list[_Event]:
         if what == "recv":
             for row in range(len(events) - 1, -1, -1):
                 sent = events[row]
-                if sent.what == "send" and sent.host != event.host and (sent.kind, sent.first) == (event.kind, event.first):
+                if (
+                    sent.what == "send"
+                    and sent.host != event.host
+                    and (sent.kind, sent.first) == (event.kind, event.first)
+                ):
                     event.partner = row
                     break
         events.append(event)
@@ -90,7 +94,9 @@ def draw(events: Sequence[_Event], title: str, hosts: tuple[str, str], note: str
             start = TOP + ROW * event.partner + 14
             repeat = event.partner in taken
             taken.add(event.partner)
-            out.append(f'<line class="{"again" if repeat else ""}" x1="{far}" y1="{start}" x2="{x}" y2="{y}" marker-end="url(#a)"/>')
+            out.append(
+                f'<line class="{"again" if repeat else ""}" x1="{far}" y1="{start}" x2="{x}" y2="{y}" marker-end="url(#a)"/>'
+            )
             if not repeat:
                 side, near = ("end", RIGHT - 8) if event.host == 0 else ("start", LEFT + 8)
                 out.append(f'<text text-anchor="{side}" x="{near}" y="{start - 4}">{escape(_label(event))}</text>')

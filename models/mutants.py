@@ -118,7 +118,9 @@ MUTANTS: tuple[Mutant, ...] = (
 
 def kill_by_spin(mutant: Mutant, settings: Settings) -> str | None:
     bug, kind, defines = mutant.fault
-    outcome = execute(Run(f"mutant-{bug}", mutant.name, "eccp_base.pml", f"-DBUG={bug} {defines}", kind, "cycle", 30), settings)
+    outcome = execute(
+        Run(f"mutant-{bug}", mutant.name, "eccp_base.pml", f"-DBUG={bug} {defines}", kind, "cycle", 30), settings
+    )
     return {"cycle": "never heals", "assertion": "assertion violated", "deadlock": "deadlock"}.get(outcome.verdict)
 
 
@@ -145,7 +147,7 @@ def mutated_machine(old: str, new: str) -> types.ModuleType:
 
 
 def kill_by_conformance(mutant: Mutant, runs: int = 60) -> str | None:
-    import controller.eccp.walk as walk
+    from controller.eccp import walk
     from controller.eccp.tracing import TraceWriter
 
     machine = mutated_machine(*mutant.fault)
@@ -179,7 +181,11 @@ def hunt(mutants: tuple[Mutant, ...], settings: Settings) -> list[tuple[Mutant, 
         else:
             found = kill_by_conformance(mutant)
         results.append((mutant, found))
-        print(f"{'killed' if found else 'LIVES '} by {mutant.killer:11} {mutant.name}" + (f": {found[:110]}" if found else ""), flush=True)
+        print(
+            f"{'killed' if found else 'LIVES '} by {mutant.killer:11} {mutant.name}"
+            + (f": {found[:110]}" if found else ""),
+            flush=True,
+        )
     return results
 
 

@@ -86,7 +86,9 @@ def require_tools() -> None:
 
 def _call(command: list[str], cwd: Path, timeout: float, nice: int) -> str:
     try:
-        done = subprocess.run(["nice", "-n", str(nice), *command], cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["nice", "-n", str(nice), *command], cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False
+        )
     except subprocess.TimeoutExpired:
         raise SpinError(f"{shlex.join(command)} took more than {timeout:.0f} s; is the machine busy?") from None
     return done.stdout + done.stderr
@@ -102,7 +104,7 @@ def _verdict(text: str) -> str:
         return "cycle"
     if "assertion violated" in text:
         return "assertion"
-    if "invalid end state" in text.split("Full statespace")[0]:
+    if "invalid end state" in text.split("Full statespace", maxsplit=1)[0]:
         return "deadlock"
     for sign in ("max search depth too small", "Search not completed", "out of memory", "reached -DMEMLIM"):
         if sign in text:
@@ -130,7 +132,9 @@ def execute(run: Run, settings: Settings) -> Outcome:
         work = Path(directory)
         pan = build(run, work, settings)
         start = time.monotonic()
-        text = _call([str(pan), "-m5000000", "-w22", *arguments], work, max(60, TIMEOUT_FACTOR * run.budget), settings.nice)
+        text = _call(
+            [str(pan), "-m5000000", "-w22", *arguments], work, max(60, TIMEOUT_FACTOR * run.budget), settings.nice
+        )
         seconds = time.monotonic() - start
         outcome = Outcome(
             _verdict(text), int(_number(r"(\d+) states, stored", text)), int(_number(r"(\d+) transitions", text)),
@@ -151,7 +155,9 @@ def _counterexample(run: Run, pan: Path, work: Path, arguments: list[str], setti
     trail = next(iter(work.glob("*.trail")), None)
     if trail is None:
         return ()
-    said = _call(["spin", "-t", "-k", trail.name, *shlex.split(run.defines), str(MODELS / run.model)], work, 120, settings.nice)
+    said = _call(
+        ["spin", "-t", "-k", trail.name, *shlex.split(run.defines), str(MODELS / run.model)], work, 120, settings.nice
+    )
     return tuple(line.strip() for line in said.splitlines() if "MSC " in line or "START OF CYCLE" in line)
 
 

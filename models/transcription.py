@@ -114,7 +114,9 @@ def _again_syn(r: Record, m: Arrival, c: Choice) -> tuple[Record, list[Packet]]:
 
 
 def _confirm(r: Record) -> Record:
-    return replace(r, confirmed_version=r.own_version, flow_state=_S.ESTABLISHED if r.flow_state is _S.MOVING else r.flow_state)
+    return replace(
+        r, confirmed_version=r.own_version, flow_state=_S.ESTABLISHED if r.flow_state is _S.MOVING else r.flow_state
+    )
 
 
 def _first_syn_ack(r: Record, m: Arrival, c: Choice) -> tuple[Record, list[Packet]]:

@@ -13,7 +13,18 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from models.msc import draw, message_names, parse
-from models.spin import MODELS, Outcome, Run, Settings, SpinError, as_row, execute, load_manifest, matches, require_tools
+from models.spin import (
+    MODELS,
+    Outcome,
+    Run,
+    Settings,
+    SpinError,
+    as_row,
+    execute,
+    load_manifest,
+    matches,
+    require_tools,
+)
 
 OUT = MODELS.parent / "out" / "models"
 HOSTS = {"tcp_migrate.pml": ("mobile host", "other host"), "hip.pml": ("mobile host", "peer")}
@@ -41,7 +52,9 @@ def verify(runs: list[Run], settings: Settings, jobs: int, out: Path = OUT) -> b
             rows.append(as_row(run, outcome, fault))
             print(f"{'ok  ' if fault is None else 'FAIL'} {run.name}: {outcome.verdict}, {outcome.states:,} states, "
                   f"{outcome.memory_mb:.0f} MB, {outcome.seconds:.1f} s{'' if fault is None else ': ' + fault}", flush=True)  # fmt: skip
-    (out / "summary.json").write_text(json.dumps(sorted(rows, key=lambda r: r["name"]), indent=1) + "\n", encoding="utf-8")
+    (out / "summary.json").write_text(
+        json.dumps(sorted(rows, key=lambda r: r["name"]), indent=1) + "\n", encoding="utf-8"
+    )
     return good
 
 

@@ -12,7 +12,17 @@ from models.proof.epochs import epoch_obligations
 from models.proof.flows import flow_obligations
 from models.proof.liveness import liveness_obligations
 from models.proof.rules import RULES
-from models.proof.sequence import BOTH_MOVE, HEAL, MOVE_TWICE, SEQUENCE_RULES, forever_obligations, found, lost, run, stuck_apart
+from models.proof.sequence import (
+    BOTH_MOVE,
+    HEAL,
+    MOVE_TWICE,
+    SEQUENCE_RULES,
+    forever_obligations,
+    found,
+    lost,
+    run,
+    stuck_apart,
+)
 
 
 def _prove(title: str, obligations: list[Obligation], verbose: bool) -> bool:
@@ -23,7 +33,9 @@ def _prove(title: str, obligations: list[Obligation], verbose: bool) -> bool:
             print(f"  NOT PROVED ({verdict.answer}): {verdict.name}")
         elif verbose:
             print(f"  proved in {verdict.seconds:.2f} s: {verdict.name}")
-    print(f"{title}: {len(obligations) - failed} of {len(obligations)} obligations proved in {time.perf_counter() - start:.1f} s")
+    print(
+        f"{title}: {len(obligations) - failed} of {len(obligations)} obligations proved in {time.perf_counter() - start:.1f} s"
+    )
     return not failed
 
 

@@ -107,7 +107,11 @@ def obligations() -> Iterator[Obligation]:
     s = symbolic("s")
     base = (invariant(s), both_open(s), *(z3.Not(e.is_in(FlowState.CLOSING)) for e in (s.a, s.b)))
     for mover in ("a", "b"):
-        yield Obligation(f"opened flows start in the table ({mover})", (*base, *_opened(s)), z3.Or(*(_is(s, mover, f) for f in START)))
+        yield Obligation(
+            f"opened flows start in the table ({mover})",
+            (*base, *_opened(s)),
+            z3.Or(*(_is(s, mover, f) for f in START)),
+        )
     for name, step in ACTIONS.items():
         if name.value in ENDS:
             continue

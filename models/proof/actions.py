@@ -73,7 +73,7 @@ def probe(s: Pair, who: str, pn: z3.ArithRef, src: z3.ExprRef, rules: Rules, whe
 
 def _sent(s: Pair, who: str, pn: z3.ArithRef) -> z3.BoolRef:
     """The peer of `who` has sent packet pn."""
-    return z3.And(0 <= pn, pn < s.peer(who).npn)
+    return z3.And(pn >= 0, pn < s.peer(who).npn)
 
 
 def _honest(s: Pair, who: str, x: Unknown) -> z3.BoolRef:
@@ -123,7 +123,7 @@ def _challenged(s: Pair, who: str, x: Unknown, rules: Rules, when: z3.BoolRef) -
 def _arrives(s: Pair, who: str, x: Unknown) -> z3.BoolRef:
     """The peer has sent challenge x.nonce, to the address at which `who` is now."""
     peer = s.peer(who)
-    return z3.And(0 <= x.nonce, x.nonce < peer.nn, z3.Select(peer.cdst, x.nonce) == s.end(who).outer)
+    return z3.And(x.nonce >= 0, x.nonce < peer.nn, z3.Select(peer.cdst, x.nonce) == s.end(who).outer)
 
 
 def recv_syn_ack(s: Pair, who: str, x: Unknown, rules: Rules) -> Next:
@@ -154,7 +154,7 @@ def recv_rsyn_ack(s: Pair, who: str, x: Unknown, rules: Rules) -> Next:
 def recv_ack(s: Pair, who: str, x: Unknown, rules: Rules) -> Next:
     e = s.end(who)
     echo = z3.Select(e.cver, x.nonce)
-    guard = z3.And(z3.Or(e.open, e.is_in(FlowState.SYN_RECEIVED)), e.candv != NONE, 0 <= x.nonce, x.nonce < e.nn,
+    guard = z3.And(z3.Or(e.open, e.is_in(FlowState.SYN_RECEIVED)), e.candv != NONE, x.nonce >= 0, x.nonce < e.nn,
                    z3.Select(e.acked, x.nonce), rules.ack_settles(x.nonce, echo, e))  # fmt: skip
     settle = z3.If(e.own > e.conf, ST[FlowState.MOVING], ST[FlowState.ESTABLISHED])
     return guard, s.put(
@@ -253,7 +253,15 @@ ACTIONS: dict[Action | Environment, Step] = {
 }
 # After QUIESCE none of these happens: the premise of liveness.
 DISTURBING: frozenset[Action | Environment] = frozenset(
-    {Action.MOVE, Action.CLOSE, Action.RECV_FIN, Action.RECV_FIN_ACK, Action.EXPIRE, Environment.REBIND, Environment.SPOOF}
+    {
+        Action.MOVE,
+        Action.CLOSE,
+        Action.RECV_FIN,
+        Action.RECV_FIN_ACK,
+        Action.EXPIRE,
+        Environment.REBIND,
+        Environment.SPOOF,
+    }
 )
 
 

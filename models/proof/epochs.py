@@ -36,5 +36,8 @@ def epoch_obligations() -> Iterator[Obligation]:
     yield Obligation("epochs: the model opens a candidate exactly when the code does", premises, by_number == by_epoch)
     # ... and afterwards the recorder again holds the place of the highest packet seen.
     seen = z3.If(pn > highest, pn, highest)
-    yield Obligation("epochs: the records stay the same", premises, z3.And(
-        z3.If(by_epoch, version(pn), top_v) == version(seen), z3.If(by_epoch, epoch(pn), top_e) == epoch(seen)))
+    yield Obligation(
+        "epochs: the records stay the same",
+        premises,
+        z3.And(z3.If(by_epoch, version(pn), top_v) == version(seen), z3.If(by_epoch, epoch(pn), top_e) == epoch(seen)),
+    )

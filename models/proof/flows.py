@@ -32,7 +32,12 @@ class Names:
 
 
 def _names(prefix: str) -> Names:
-    return Names(**{f.name: z3.Const(f"{prefix}_{f.name}", _INT if f.name in ("local", "remote") else _BOOL) for f in fields(Names)})
+    return Names(
+        **{
+            f.name: z3.Const(f"{prefix}_{f.name}", _INT if f.name in ("local", "remote") else _BOOL)
+            for f in fields(Names)
+        }
+    )
 
 
 def table_invariant(me: Names, peer: Names) -> z3.BoolRef:
@@ -46,7 +51,12 @@ def table_invariant(me: Names, peer: Names) -> z3.BoolRef:
 
 def _named(me: Names, flow: z3.ExprRef, ident: z3.ArithRef) -> Names:
     """Give a flow a fresh id (random 64 bits, or drawn again if taken)."""
-    return replace(me, used=z3.Store(me.used, flow, True), alive=z3.Store(me.alive, flow, True), local=z3.Store(me.local, flow, ident))
+    return replace(
+        me,
+        used=z3.Store(me.used, flow, True),
+        alive=z3.Store(me.alive, flow, True),
+        local=z3.Store(me.local, flow, ident),
+    )
 
 
 def _linked(me: Names, flow: z3.ExprRef, ident: z3.ArithRef) -> Names:
@@ -70,5 +80,11 @@ def flow_obligations() -> Iterator[Obligation]:
         "EXPIRE": (a.alive[f], replace(a, alive=z3.Store(a.alive, f, False)), b),
     }  # fmt: skip
     for name, (guard, a2, b2) in steps.items():
-        yield Obligation(f"flows: {name} keeps ids apart", (inv, guard), z3.And(table_invariant(a2, b2), table_invariant(b2, a2)))
-    yield Obligation("flows: a packet of flow f is applied to flow f", (inv, a.linked[f], b.used[g], b.local[g] == a.remote[f]), f == g)
+        yield Obligation(
+            f"flows: {name} keeps ids apart", (inv, guard), z3.And(table_invariant(a2, b2), table_invariant(b2, a2))
+        )
+    yield Obligation(
+        "flows: a packet of flow f is applied to flow f",
+        (inv, a.linked[f], b.used[g], b.local[g] == a.remote[f]),
+        f == g,
+    )

@@ -19,14 +19,14 @@ _x = z3.Const("x", ADDR)
 
 
 def _sent(h: End, pn: z3.ArithRef) -> z3.BoolRef:
-    return z3.And(0 <= pn, pn < h.npn)
+    return z3.And(pn >= 0, pn < h.npn)
 
 
 def ranges(s: Pair, who: str) -> z3.BoolRef:
     """Counters are where counters can be."""
     h, p = s.end(who), s.peer(who)
-    return z3.And(h.own >= INITIAL_VERSION, 0 <= h.conf, h.conf <= h.own, h.peerv >= 0, h.candv >= 0, h.npn >= 0, h.nn >= 0,
-                  -1 <= p.hpn, p.hpn < h.npn, 0 <= h.fresh, h.fresh <= h.npn)  # fmt: skip
+    return z3.And(h.own >= INITIAL_VERSION, h.conf >= 0, h.conf <= h.own, h.peerv >= 0, h.candv >= 0, h.npn >= 0, h.nn >= 0,
+                  p.hpn >= -1, p.hpn < h.npn, h.fresh >= 0, h.fresh <= h.npn)  # fmt: skip
 
 
 def phases(s: Pair, who: str) -> z3.BoolRef:
@@ -83,16 +83,18 @@ def packets(s: Pair, who: str) -> z3.BoolRef:
 def newest(s: Pair, who: str) -> z3.BoolRef:
     """The recorder's newest version is that of the highest packet number it has seen; before any, at most the first."""
     h, p = s.end(who), s.peer(who)
-    return z3.And(z3.Implies(p.hpn >= 0, p.top == z3.Select(h.pver, p.hpn)), z3.Implies(p.hpn == -1, p.top <= INITIAL_VERSION))
+    return z3.And(
+        z3.Implies(p.hpn >= 0, p.top == z3.Select(h.pver, p.hpn)), z3.Implies(p.hpn == -1, p.top <= INITIAL_VERSION)
+    )
 
 
 def challenges(s: Pair, who: str) -> z3.BoolRef:
     """A challenge echoes a version that the recorder then held; the candidate's own challenge is the candidate."""
     p = s.peer(who)
     return z3.And(
-        z3.ForAll([_n], z3.Implies(z3.And(0 <= _n, _n < p.nn), z3.And(
+        z3.ForAll([_n], z3.Implies(z3.And(_n >= 0, _n < p.nn), z3.And(
             z3.Select(p.cver, _n) >= 1, z3.Select(p.cver, _n) <= p.top)), patterns=[z3.Select(p.cver, _n)]),
-        z3.Implies(p.candv != NONE, z3.And(0 <= p.candn, p.candn < p.nn, z3.Select(p.cver, p.candn) == p.candv,
+        z3.Implies(p.candv != NONE, z3.And(p.candn >= 0, p.candn < p.nn, z3.Select(p.cver, p.candn) == p.candv,
                                            z3.Select(p.cdst, p.candn) == p.canda)),
     )  # fmt: skip
 
@@ -102,7 +104,7 @@ def answers(s: Pair, who: str) -> z3.BoolRef:
     h, p = s.end(who), s.peer(who)
     knows = h.peerv >= 1 if who == "a" else z3.BoolVal(True)
     return z3.ForAll([_n], z3.Implies(z3.Select(p.acked, _n), z3.And(
-        0 <= _n, _n < p.nn, knows, at(h.reached, z3.Select(p.cver, _n), z3.Select(p.cdst, _n)))),
+        _n >= 0, _n < p.nn, knows, at(h.reached, z3.Select(p.cver, _n), z3.Select(p.cdst, _n)))),
         patterns=[z3.Select(p.acked, _n)])  # fmt: skip
 
 
@@ -141,7 +143,9 @@ def answered(s: Pair, who: str) -> z3.BoolRef:
     h, p = s.end(who), s.peer(who)
     return z3.And(
         p.peerv <= h.conf,
-        z3.ForAll([_n], z3.Implies(z3.Select(p.acked, _n), z3.Select(p.cver, _n) <= h.conf), patterns=[z3.Select(p.acked, _n)]),
+        z3.ForAll(
+            [_n], z3.Implies(z3.Select(p.acked, _n), z3.Select(p.cver, _n) <= h.conf), patterns=[z3.Select(p.acked, _n)]
+        ),
     )
 
 

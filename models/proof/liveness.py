@@ -33,7 +33,11 @@ anchor = {"a": z3.Bool("anchor_a"), "b": z3.Bool("anchor_b")}  # a rendezvous or
 def rank(s: Pair, who: str) -> z3.ArithRef:
     """How far the peer is from knowing where `who` is."""
     h, p = s.end(who), s.peer(who)
-    return z3.If(p.hpn < h.fresh, z3.IntVal(3), z3.If(p.candv == NONE, z3.IntVal(0), z3.If(z3.Select(p.acked, p.candn), z3.IntVal(1), z3.IntVal(2))))
+    return z3.If(
+        p.hpn < h.fresh,
+        z3.IntVal(3),
+        z3.If(p.candv == NONE, z3.IntVal(0), z3.If(z3.Select(p.acked, p.candn), z3.IntVal(1), z3.IntVal(2))),
+    )
 
 
 def path(s: Pair, who: str) -> z3.BoolRef:
@@ -68,21 +72,41 @@ def liveness_obligations(rules: Rules = RULES) -> Iterator[Obligation]:
         t, is_t = named(after, "t")
         pn = t.end(h).npn - 1
         yield Obligation(f"{h} can always send a fresh packet", base, guard)
-        yield Obligation(f"... which shows its present place ({h})", (*base, guard, is_t), z3.And(
-            pn >= t.end(h).fresh, z3.Select(t.end(h).pver, pn) == s.end(h).own, z3.Select(t.end(h).psrc, pn) == s.end(h).outer))
+        yield Obligation(
+            f"... which shows its present place ({h})",
+            (*base, guard, is_t),
+            z3.And(
+                pn >= t.end(h).fresh,
+                z3.Select(t.end(h).pver, pn) == s.end(h).own,
+                z3.Select(t.end(h).psrc, pn) == s.end(h).outer,
+            ),
+        )
 
         delivered = z3.And(s.end(h).fresh <= x.pn, x.pn < s.end(h).npn, x.src == z3.Select(s.end(h).psrc, x.pn))
         yield from _helpful(s, h, 3, p, recv_rsyn, z3.And(delivered, path(s, h)), rules)
         yield from _helpful(s, h, 2, h, recv_rsyn_ack, x.nonce == s.end(p).candn, rules)
         yield from _helpful(s, h, 1, p, recv_ack, x.nonce == s.end(p).candn, rules)
         yield Obligation(f"an end that was heard can be reached ({h})", (*base, rank(s, h) <= 2), path(s, p))
-        yield Obligation(f"rank 0 is success ({h})", (*base, rank(s, h) == 0), z3.And(
-            s.end(p).peera == s.end(h).outer, s.end(p).peerv == s.end(h).own, z3.Not(s.end(h).is_in(FlowState.MOVING))))
+        yield Obligation(
+            f"rank 0 is success ({h})",
+            (*base, rank(s, h) == 0),
+            z3.And(
+                s.end(p).peera == s.end(h).outer,
+                s.end(p).peerv == s.end(h).own,
+                z3.Not(s.end(h).is_in(FlowState.MOVING)),
+            ),
+        )
     enabled = [z3.Or(z3.And(rank(s, h) == 3, path(s, h)), rank(s, h) == 2, rank(s, h) == 1) for h in ("a", "b")]
-    yield Obligation("a helpful step is enabled until both are known", (*base, findable(s), rank(s, "a") + rank(s, "b") > 0), z3.Or(*enabled))
+    yield Obligation(
+        "a helpful step is enabled until both are known",
+        (*base, findable(s), rank(s, "a") + rank(s, "b") > 0),
+        z3.Or(*enabled),
+    )
 
 
-def _helpful(s: Pair, h: str, level: int, actor: str, step: object, choice: z3.BoolRef, rules: Rules) -> Iterator[Obligation]:
+def _helpful(
+    s: Pair, h: str, level: int, actor: str, step: object, choice: z3.BoolRef, rules: Rules
+) -> Iterator[Obligation]:
     """Step `actor` with unknown x such that `choice`: enabled at rank `level` of h, and lowers it."""
     x = unknown("x")
     guard, after = step(s, actor, x, rules)

@@ -26,7 +26,14 @@ SEQUENCE_RULES = replace(
 )
 
 OPENING = ((Action.OPEN, "a"), (Action.RECV_SYN, "b"), (Action.RECV_SYN_ACK, "a"), (Action.RECV_ACK, "b"))
-MOVE_TWICE = (*OPENING, (Action.MOVE, "a"), (Action.RETRANSMIT, "a"), (Action.RECV_RSYN, "b"), (Action.MOVE, "a"), (Action.RETRANSMIT, "a"))
+MOVE_TWICE = (
+    *OPENING,
+    (Action.MOVE, "a"),
+    (Action.RETRANSMIT, "a"),
+    (Action.RECV_RSYN, "b"),
+    (Action.MOVE, "a"),
+    (Action.RETRANSMIT, "a"),
+)
 HEAL = ((Action.RECV_RSYN, "b"), (Action.RECV_RSYN_ACK, "a"), (Action.RECV_ACK, "b"))
 BOTH_MOVE = (*OPENING, (Action.MOVE, "a"), (Action.MOVE, "b"))
 
@@ -35,7 +42,7 @@ def stuck(s: Pair) -> z3.BoolRef:
     """b waits for the end of a handshake that a, which has moved on, will never finish."""
     return z3.And(
         s.b.candv >= 1, s.b.peerv < s.b.candv, s.a.own > s.b.candv,
-        0 <= s.b.candn, s.b.candn < s.b.nn, z3.Select(s.b.cver, s.b.candn) == s.b.candv,
+        s.b.candn >= 0, s.b.candn < s.b.nn, z3.Select(s.b.cver, s.b.candn) == s.b.candv,
         z3.Not(z3.Select(s.b.acked, s.b.candn)),
     )  # fmt: skip
 

@@ -106,7 +106,9 @@ def symbolic(prefix: str) -> Pair:
     """A pair of ends about which nothing is known."""
 
     def end(who: str) -> End:
-        return End(**{f.name: z3.Const(f"{prefix}_{who}_{f.name}", _SORTS.get(f.name, z3.IntSort())) for f in fields(End)})
+        return End(
+            **{f.name: z3.Const(f"{prefix}_{who}_{f.name}", _SORTS.get(f.name, z3.IntSort())) for f in fields(End)}
+        )
 
     return Pair(end("a"), end("b"))
 

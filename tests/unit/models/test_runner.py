@@ -92,7 +92,14 @@ def test_small_runs_give_what_they_should(run: Run) -> None:
 
 
 def test_drawing_ties_receipts_to_sends() -> None:
-    lines = ["MSC send 0 1 2 0", "MSC send 0 1 3 0", "MSC recv 1 1 2 0", "MSC recv 1 1 2 0", "noise", "MSC quiesce 0 0 0 0"]
+    lines = [
+        "MSC send 0 1 2 0",
+        "MSC send 0 1 3 0",
+        "MSC recv 1 1 2 0",
+        "MSC recv 1 1 2 0",
+        "noise",
+        "MSC quiesce 0 0 0 0",
+    ]
     events = parse(lines, {1: "HELLO"})
     assert [event.partner for event in events] == [None, None, 0, 0, None]
     text = draw(events, "t", ("a", "b"), "n")
