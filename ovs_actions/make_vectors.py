@@ -26,7 +26,12 @@ DEFAULT_OFCTL = HERE.parent / "build" / "ovs" / "bin" / "ovs-ofctl"
 HELLO, FLOW_MOD = 0, 14
 BARRIER_REQUEST = {1: 18}  # 20 from OpenFlow 1.1 on
 VERSIONS = {
-    "OpenFlow10": 1, "OpenFlow11": 2, "OpenFlow12": 3, "OpenFlow13": 4, "OpenFlow14": 5, "OpenFlow15": 6,
+    "OpenFlow10": 1,
+    "OpenFlow11": 2,
+    "OpenFlow12": 3,
+    "OpenFlow13": 4,
+    "OpenFlow14": 5,
+    "OpenFlow15": 6,
 }
 # Where the actions begin in an OpenFlow 1.0 flow-mod; later ones have them in an instruction.
 OF10_ACTIONS_OFFSET = 72
@@ -114,7 +119,7 @@ def flow_mod_actions(flow_mod: bytes, version: int) -> bytes:
     instruction, length = struct.unpack_from("!HH", flow_mod, offset)
     if instruction != 4:
         raise VectorError(f"instruction {instruction} is not apply-actions")
-    return flow_mod[offset + 8:offset + length]
+    return flow_mod[offset + 8 : offset + length]
 
 
 def make_vectors(ofctl: Path) -> dict[str, object]:
@@ -125,10 +130,15 @@ def make_vectors(ofctl: Path) -> dict[str, object]:
             encoded = {protocol: encode_actions(ofctl, protocol, text).hex() for protocol in VERSIONS}
             if len(set(encoded.values())) != 1:
                 raise VectorError(f"{text} is not encoded alike in all versions: {encoded}")
-            vectors.append({
-                "action": name, "subtype": subtype, "argument": argument, "text": text,
-                "hex": encoded["OpenFlow13"],
-            })
+            vectors.append(
+                {
+                    "action": name,
+                    "subtype": subtype,
+                    "argument": argument,
+                    "text": text,
+                    "hex": encoded["OpenFlow13"],
+                }
+            )
     listed = "inc_tcp_seq:1,dec_tcp_ack:2,shift_tcp_window:-3,set_tcp_window:0,inc_ip_id:5"
     return {
         "comment": "Made by make_vectors.py from what ovs-ofctl encodes; the same in OpenFlow 1.0 to 1.5.",

@@ -143,7 +143,5 @@ class Replay:
         for number, step in enumerate(steps):
             difference = self.step(step)
             if difference:
-                return [
-                    f"step {number} {json.dumps({**step, 'expect': '...'})[:300]}: {difference[:1500]}"
-                ]
+                return [f"step {number} {json.dumps({**step, 'expect': '...'})[:300]}: {difference[:1500]}"]
         return []
