@@ -205,6 +205,7 @@ def test_killed_it_leaves_no_engine_behind(analyser):
 def test_an_engine_that_dies_is_reported(analyser):
     os.kill(children(analyser.process.pid)[0], signal.SIGKILL)
     analyser.expect("^baton: suricata has ended by itself")
+    analyser.process.wait(DEADLINE)
     assert analyser.end() == 1
 
 

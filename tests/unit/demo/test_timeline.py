@@ -16,14 +16,15 @@ REPORT = {
 }
 RECORDS = [
     {"event": "AlertRaised", "time": 10.003, "message": "MIGRATE", "sid": 1, "engine": "suricata"},
+    {"event": "TargetEstablished", "time": 10.005, "target": "server2"},
     {
-        "event": "TargetEstablished",
-        "time": 10.005,
+        "event": "MigrationCompleted",
+        "time": 10.006,
+        "origin": "server1",
         "target": "server2",
         "client_delta": 3,
         "server_delta": (1 << 32) - 5,
     },
-    {"event": "MigrationCompleted", "time": 10.006, "origin": "server1", "target": "server2"},
     {"event": "SwitchConnected", "time": 9.0},
 ]
 
@@ -36,7 +37,7 @@ def test_rows_are_in_order_and_count_from_the_connect():
 
 
 def test_deltas_are_told_the_shorter_way_round():
-    (row,) = [row for row in timeline.tell(REPORT, RECORDS) if "established" in row.what]
+    (row,) = [row for row in timeline.tell(REPORT, RECORDS) if "cutover" in row.what]
     assert "client's numbers +3, server's -5" in row.what
 
 
