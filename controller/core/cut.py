@@ -60,7 +60,7 @@ def advance(world: World, connection: Connection) -> None:
 
 
 def _install(world: World, connection: Connection, attempt: Attempt, client_cut: int) -> None:
-    """Put the final flows in, all or none; their confirmation is the commit."""
+    """Put the final flows in; their confirmation is the commit."""
     agreement, mine, old = connection.agreement, attempt.agreement, connection.path
     assert agreement is not None
     assert mine is not None
@@ -80,13 +80,15 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
     )
     attempt.phase = Phase.COMMITTING
     attempt.token = world.token(connection)
-    changes: list[FlowAdd | FlowDelete] = [
-        pipeline.silence_flow(connection, old.server, old.port),
-        *pipeline.path_flows(connection, attempt.path),
-    ]
+    silence = pipeline.silence_flow(connection, old.server, old.port)
     if connection.state is State.SERVED:
+        changes: list[FlowAdd | FlowDelete] = [silence, *pipeline.path_flows(connection, attempt.path)]
         changes += pipeline.thaw(connection, old)
-    world.do(Bundle(connection.switch, tuple(changes), attempt.token), Barrier(connection.switch, attempt.token))
+        world.do(Bundle(connection.switch, tuple(changes), attempt.token))
+    else:
+        # Nothing of a gated connection passes the switch meanwhile: its flows need not change all at once.
+        world.do(silence, *pipeline.path_flows(connection, attempt.path, attempt.token))
+    world.do(Barrier(connection.switch, attempt.token))
 
 
 # ---- measuring ------------------------------------------------------------------------------------------------------
