@@ -61,15 +61,9 @@ def named_namespaces():
 
 
 def forgotten_namespaces(before):
-    """Return namespaces that came during the session and whose maker is this process or gone."""
-    found = []
-    for name in named_namespaces() - before:
-        number = re.search(r"\d+", name)
-        if name.startswith("baton") and number:
-            maker = int(number.group())
-            if maker == os.getpid() or not Path(f"/proc/{maker}").exists():
-                found.append(name)
-    return found
+    """Return namespaces that came during the session and carry this process's id: another's may run beside us."""
+    ours = re.compile(rf"(baton|eccp)\D*{os.getpid()}(?!\d)")
+    return [name for name in named_namespaces() - before if ours.match(name)]
 
 
 def forgotten_processes():
