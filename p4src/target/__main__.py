@@ -8,11 +8,11 @@ python -m p4src.target [--json X.json --p4info X.p4info.txtpb] -i 1@veth1 -i 2@v
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import grpc
@@ -29,7 +29,7 @@ SOCKET_MASK = 0o177
 
 
 class SetupError(Exception):
-    """The target cannot start; the message says what to mend."""
+    """The target cannot start, or go on; the message says what to mend."""
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -119,17 +119,21 @@ def run(chosen: argparse.Namespace) -> None:
     certificates = credentials(chosen)
     if chosen.grpc_server_addr.startswith("unix:"):
         os.umask(SOCKET_MASK)
+    device.dataplane.on_fault = done.set
     device.dataplane.start()
     try:
         server = serve(device, chosen.grpc_server_addr, certificates)
     except RuntimeError as fault:
         raise SetupError(f"--grpc-server-addr {chosen.grpc_server_addr}: cannot listen there ({fault})") from None
-    gc.freeze()
     done.wait()
     server.stop(grace=0.2).wait()
     device.dataplane.stop()
     for port in ports:
         port.close()
+    defect = device.dataplane.fault
+    if defect is not None:
+        place = traceback.extract_tb(defect.__traceback__)[-1]
+        raise SetupError(f"stopped by a defect of the target: {defect!r} in {place.name}, line {place.lineno}")
 
 
 def main(words: list[str]) -> int:

@@ -24,15 +24,18 @@ class Connection:
 
     def __init__(self) -> None:
         self.election: Election | None = None
-        self.outgoing: queue.Queue[Any] = queue.Queue(BACKLOG)
+        self.outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def send(self, message: Any) -> bool:
-        """Queue a message (None: end of the stream); False: dropped."""
-        try:
-            self.outgoing.put_nowait(message)
-        except queue.Full:
+        """Queue a message; False: dropped."""
+        if self.outgoing.qsize() >= BACKLOG:
             return False
+        self.outgoing.put(message)
         return True
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self.outgoing.put(None)
 
 
 class Arbitration:

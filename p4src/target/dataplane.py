@@ -25,6 +25,7 @@ class DataPlane:
     """Runs a switch, once there is one. `tick` is called between bursts and says how long it may be left alone."""
 
     def __init__(self, ports: list[Port], cpu_port: int | None, tick: Callable[[], float | None]) -> None:
+        """`on_fault` is called from the thread should it die; `fault` then says of what."""
         self._ports = {port.fileno(): port for port in ports}
         self._cpu_port = cpu_port
         self._tick = tick
@@ -35,7 +36,8 @@ class DataPlane:
             self._poll.register(descriptor, select.EPOLLIN)
         self._stopped = False
         self.switch: Switch | None = None
-        self.fault: BaseException | None = None
+        self.fault: Exception | None = None
+        self.on_fault: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="dataplane", daemon=True)
 
     def start(self) -> None:
@@ -62,9 +64,9 @@ class DataPlane:
         try:
             while not self._stopped:
                 self._turn()
-        except BaseException as fault:
+        except Exception as fault:
             self.fault = fault
-            raise
+            self.on_fault()
 
     def _turn(self) -> None:
         switch = self.switch

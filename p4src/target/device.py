@@ -6,7 +6,9 @@ The control plane holds `lock` while it writes. The data plane never waits for i
 
 from __future__ import annotations
 
+import gc
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +45,7 @@ class Device:
         self.loaded: Loaded | None = None
         self.lost = 0
         self._cpu_port = cpu_port
-        self._outputs = {port.number: port.send for port in ports}
+        self._outputs: dict[int, Callable[[bytes], None]] = {port.number: port.send for port in ports}
         if cpu_port is not None:
             self._outputs[cpu_port] = self._packet_in
         self.dataplane = DataPlane(ports, cpu_port, self.digests.tick)
@@ -71,6 +73,7 @@ class Device:
             self.loaded = loaded
             self.dataplane.switch = Switch(loaded.pipeline, self.replication, self._outputs, self._on_digest)
             self.dataplane.wake()
+            _settle_memory()
 
     def packet_out(self, packet: Any) -> None:
         """Raises RefusedError."""
@@ -96,18 +99,26 @@ class Device:
                     self.digests.add(number, values)
 
     def _send_digests(self, number: int, list_number: int, digests: list[Values]) -> None:
-        primary = self.arbitration.primary
-        if primary is None:
+        primary, loaded = self.arbitration.primary, self.loaded
+        if primary is None or loaded is None:
             return
+        scalar = loaded.schema.scalar_digests
         message = StreamResponse()
         message.digest.digest_id = number
         message.digest.list_id = list_number
         for values in digests:
             data = message.digest.data.add()
-            if len(values) == 1:
+            if number in scalar:
                 data.bitstring = canonical(values[0])
             else:
                 for value in values:
                     data.struct.members.add().bitstring = canonical(value)
         if not primary.send(message):
             self.lost += 1
+
+
+def _settle_memory() -> None:
+    """Free the pipeline before, and keep the collector from walking through the new one's registers ever again."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

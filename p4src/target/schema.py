@@ -39,6 +39,8 @@ class Schema:
     registers: dict[int, str]
     digests: dict[int, int]
     """Digest number to the number of its list in the program."""
+    scalar_digests: frozenset[int]
+    """Those of one value that is no struct."""
     packet_in: tuple[tuple[int, int], ...]
     """Number and width of each metadata field."""
     packet_out: tuple[tuple[int, int], ...]
@@ -72,6 +74,7 @@ def bind(info: Any, program: Program, tables: dict[str, Table]) -> Schema:
         counters={c.preamble.id: c.preamble.name for c in info.counters},
         registers={r.preamble.id: r.preamble.name for r in info.registers},
         digests={d.preamble.id: lists[d.preamble.name] for d in info.digests},
+        scalar_digests=frozenset(d.preamble.id for d in info.digests if d.type_spec.HasField("bitstring")),
         packet_in=headers.get("packet_in", ()),
         packet_out=headers.get("packet_out", ()),
     )

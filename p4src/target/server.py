@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
@@ -17,7 +17,8 @@ from .errors import Code, RefusedError, abort_batch, invalid, not_done, number
 
 SERVICE = "p4.v1.P4Runtime"
 THREADS = 32
-"""Each stream keeps one; a client beyond them waits."""
+STREAMS = 16
+"""Streams at a time: each keeps a thread."""
 ENTITIES = 1000
 """Entities in one ReadResponse."""
 OPTIONS = [("grpc.max_receive_message_length", 256 << 20), ("grpc.so_reuseport", 0)]
@@ -29,6 +30,7 @@ class Service:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._saved: Loaded | None = None
+        self._streams = threading.BoundedSemaphore(STREAMS)
 
     def write(self, request: Any, context: Any) -> Any:
         outcomes: list[RefusedError | None] = []
@@ -103,6 +105,14 @@ class Service:
         return messages.CapabilitiesResponse(p4runtime_api_version="1.3.0")
 
     def stream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        if not self._streams.acquire(blocking=False):
+            self._abort(context, RefusedError(Code.RESOURCE_EXHAUSTED, f"{STREAMS} clients are connected already"))
+        try:
+            yield from self._stream(requests, context)
+        finally:
+            self._streams.release()
+
+    def _stream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         connection = Connection()
         ended: list[RefusedError] = []
 
@@ -115,9 +125,9 @@ class Service:
             except Exception:  # the transport's way to say that the client is gone
                 pass
             finally:
-                connection.outgoing.put(None)
+                connection.end()
 
-        context.add_callback(lambda: connection.send(None))
+        context.add_callback(connection.end)
         threading.Thread(target=listen, name="stream", daemon=True).start()
         try:
             while (message := connection.outgoing.get()) is not None:
@@ -154,8 +164,9 @@ class Service:
             raise
 
     @staticmethod
-    def _abort(context: Any, refusal: RefusedError) -> None:
+    def _abort(context: Any, refusal: RefusedError) -> NoReturn:
         context.abort(refusal.code, refusal.message)
+        raise AssertionError("abort() does not return")
 
 
 def _stream_error(kind: str | None, request: Any, refusal: RefusedError) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .program import DROP_PORT
 from .replication import Replica, Replication
@@ -34,7 +34,7 @@ class Switch:
         self,
         pipeline: Pipeline,
         replication: Replication,
-        outputs: dict[int, Callable[[bytes], None]],
+        outputs: Mapping[int, Callable[[bytes], None]],
         on_digest: DigestHandler,
     ) -> None:
         self.pipeline = pipeline

@@ -16,7 +16,7 @@ from vectors.p4.messages import message
 
 from p4src.target import messages
 from p4src.target.device import Device
-from p4src.target.server import serve
+from p4src.target.server import STREAMS, serve
 
 from .lab import DEADLINE, PROGRAMS, Controller
 
@@ -220,3 +220,15 @@ def test_registers_can_be_read(connect: Callable[..., Controller]) -> None:
     assert [e.register_entry.data.bitstring for e in client.read(asked)] == [b"\0"] * 3
     asked.register_entry.index.index = 3
     assert refused(lambda: client.read(asked))[0] is grpc.StatusCode.OUT_OF_RANGE
+
+
+def test_more_clients_than_there_is_room_for(address: str, connect: Callable[..., Controller]) -> None:
+    clients = [connect(election=number) for number in range(1, STREAMS + 1)]
+    _, fault = stream(address, arbitration(99))
+    assert fault is not None
+    assert fault.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    clients.pop().stop()
+    deadline = time.monotonic() + DEADLINE
+    while stream(address, arbitration(99))[1] is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

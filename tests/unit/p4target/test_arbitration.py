@@ -6,7 +6,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from p4src.target.arbitration import Arbitration, Connection
+from p4src.target.arbitration import BACKLOG, Arbitration, Connection
 from p4src.target.errors import RefusedError
 from p4src.target.messages import StreamRequest
 
@@ -78,5 +78,5 @@ def test_refusals() -> None:
 
 def test_a_client_that_does_not_read_loses_messages_only() -> None:
     connection = Connection()
-    sent = [connection.send(n) for n in range(connection.outgoing.maxsize + 1)]
+    sent = [connection.send(n) for n in range(BACKLOG + 1)]
     assert sent[-2:] == [True, False]
