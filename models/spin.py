@@ -119,7 +119,7 @@ def build(run: Run, work: Path, settings: Settings) -> Path:
     if not (work / "pan.c").exists() or "Error" in said:
         raise SpinError(f"{run.name}: spin refused {run.model}:\n{said.strip()}")
     flags = [*shlex.split(settings.cflags), *extra, f"-DMEMLIM={settings.memory_mb}"]
-    said = _call(["gcc", *flags, "-w", "-o", "pan", "pan.c"], work, 300, settings.nice)
+    said = _call(["gcc", *flags, "-w", "-o", "pan", "pan.c"], work, 900, settings.nice)
     if not (work / "pan").exists():
         raise SpinError(f"{run.name}: the C compiler refused the verifier:\n{said.strip()[-2000:]}")
     return work / "pan"

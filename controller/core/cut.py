@@ -114,26 +114,27 @@ def ask(world: World, connection: Connection, attempt: Attempt, event: object) -
     client, server, path = connection.client, connection.origin, connection.path
     assert client.acked is not None
     assert server.acked is not None
-    number, payload = _question(world, client, server.next)
-    segment = stand_in.as_server(connection, number, server.acked, 0, payload)
-    stand_in.to_client(world, connection, segment)
-    number, payload = _question(world, server, client.next)
-    flags = ACK | PSH if payload else ACK
-    segment = stand_in.as_client(connection, number, client.acked, flags, 0, payload)
-    stand_in.to_server(world, connection, path, segment)
+    for number, payload in _questions(world, client):
+        segment = stand_in.as_server(connection, number, server.acked, 0, payload)
+        stand_in.to_client(world, connection, segment)
+    for number, payload in _questions(world, server):
+        flags = ACK | PSH if payload else ACK
+        segment = stand_in.as_client(connection, number, client.acked, flags, 0, payload)
+        stand_in.to_server(world, connection, path, segment)
     world.wake(connection, ASK_AGAIN, "ask")
 
 
-def _question(world: World, side: Side, other_next: int) -> tuple[int, bytes]:
-    """Return sequence number and payload that make a peer tell its numbers.
+def _questions(world: World, side: Side) -> list[tuple[int, bytes]]:
+    """Return sequence numbers and payloads that make a peer tell its numbers.
 
-    What it has acknowledged itself it has had for sure; where that word is too old, a segment far outside of any window
-    and without a byte is safe.
+    What it has acknowledged itself it has had for sure; where that word is too old, segments far outside of any window
+    and without a byte are safe. Of two that lie half the number space apart one lies ahead of the peer, wherever it is
+    by now; Linux (6.14 and later) is silent to one that lies behind and carries an old timestamp.
     """
     assert side.acked is not None
     if world.now - side.exact_at < LOCATE_AFTER:
-        return stand_in.old_byte(side.acked)
-    return seq.add(side.acked, -(1 << 30)), b""
+        return [stand_in.old_byte(side.acked)]
+    return [(seq.add(side.acked, 1 << 30), b""), (seq.add(side.acked, -(1 << 30)), b"")]
 
 
 def from_client(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
