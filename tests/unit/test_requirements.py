@@ -17,6 +17,7 @@ COMMANDS = {"coverage", "mypy", "pytest-cov", "pytest-timeout", "ruff"}
 """Used as programs or plugins, never imported."""
 BY_OTHER_WAYS = {
     "pyopenssl": "eventlet imports it where it finds it",
+    "noiseprotocol": "its module has the name of one of ours, controller.eccp.noise",
     "p4runtime": "its message descriptions are loaded by name",
 }
 DEBIAN = {"mininet"}
