@@ -106,3 +106,10 @@ def test_more_addresses_than_a_message_holds_are_the_callers_fault() -> None:
 def test_address_is_readable() -> None:
     assert str(V4) == "192.0.2.1:4500"
     assert str(V6) == "[2001:db8::1]:65535"
+
+
+@pytest.mark.parametrize(("identity", "signature"), [(bytes(5), b""), (bytes(32), bytes(5))])
+def test_an_identity_of_another_length_is_refused(identity, signature):
+    hello = wire.Hello(1, identity, signature, False, 0, (), ())
+    with pytest.raises(MalformedMessageError, match="32 bytes"):
+        wire.decode_hello(wire.encode_hello(hello))
