@@ -113,3 +113,9 @@ def test_an_identity_of_another_length_is_refused(identity, signature):
     hello = wire.Hello(1, identity, signature, False, 0, (), ())
     with pytest.raises(MalformedMessageError, match="32 bytes"):
         wire.decode_hello(wire.encode_hello(hello))
+
+
+def test_a_block_beyond_its_limit_is_refused():
+    hello = wire.Hello(1, bytes(33), b"", False, 0, (), ())
+    with pytest.raises(MalformedMessageError, match="exceeds 32"):
+        wire.decode_hello(wire.encode_hello(hello))

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core.errors import RemoteError
@@ -118,3 +118,15 @@ def test_segments_stay_inside() -> None:
     end = Endpoint("1.2.3.4", 5)
     with pytest.raises(TypeError):
         encode_event(SegmentReceived(1, 2, Segment(end, end, 1, 2, 3, 4)))
+
+
+@pytest.mark.parametrize("kind", CROSSING)
+def test_each_class_survives(kind: type[Any]) -> None:
+    """One instance of each, whatever the search above tries."""
+
+    @settings(max_examples=25, deadline=None)
+    @given(events_of(kind))
+    def survives(event: Any) -> None:
+        assert decode_event(encode_event(event)) == event
+
+    survives()
