@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of a gated migration in the simulated demo, for the tests of its parts."""
+"""Steps of a gated connection and of its migration in the simulated demo, for the tests of their parts."""
 
 from __future__ import annotations
 
-from controller.core.connection import Attempt, Phase
+from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.events import MigrationCompleted
-from controller.core.segment import ConnectionKey
+from controller.core.segment import ConnectionKey, Segment
 
-from .demo import CLIENT, MIGRATE, ORIGIN, Demo, alert
+from .demo import CLIENT, FORWARD, MACS, MIGRATE, ORIGIN, PORTS, Demo, alert
 from .peer import Capabilities, Peer
 
 KEY = ConnectionKey(CLIENT, ORIGIN)
@@ -54,3 +54,28 @@ def served_by_origin(demo: Demo, client: Peer, data: bytes = REQUEST) -> None:
     assert not any(world.locating.values())
     assert world.connections[KEY].attempt is None
     assert not client.complaints
+
+
+def connection_of(demo: Demo) -> Connection:
+    """Return the one connection."""
+    return demo.engine.world.connections[KEY]
+
+
+def from_client(flags: int, number: int, ack: int = 0, **more: object) -> Segment:
+    """Return a segment that claims to be the client's."""
+    return Segment(CLIENT, ORIGIN, number, ack, flags, 100, eth_src=MACS["10.0.0.3"], eth_dst=MACS["10.0.0.1"], **more)
+
+
+def inject(demo: Demo, segment: Segment, port: int = PORTS["10.0.0.3"]) -> None:
+    """Let a packet enter the switch."""
+    demo.switch.receive(port, segment)
+    demo.run(0.05)
+
+
+def forwarded(demo: Demo, client: Peer) -> Peer:
+    """Bring a connection to its origin; returns the origin's end."""
+    demo.say(client, b"hello")
+    demo.tell(alert(FORWARD))
+    demo.run(0.05)
+    assert connection_of(demo).state is State.SERVED
+    return demo.at_origin[0]
