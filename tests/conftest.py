@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules for all tests: quick rooms first, root where it is needed, nothing left behind, coverage that never falls.
 
-A skip always gives its reason in the summary (`-ra`). Processes inherit a token of this session, so what a test has
+What cannot be tested fails with the mend; only what no machine like this one can have is skipped, with its reason in
+the summary (`-ra`). Processes inherit a token of this session, so what a test has
 forgotten is found whatever it is called; named network namespaces carry the id of the process that made them.
 """
 
@@ -27,11 +28,10 @@ GRACE = 10.0
 
 
 def pytest_configure(config):
-    """Mark all that this session starts; name the one marker in use; no property test is timed."""
+    """Mark all that this session starts; no property test is timed."""
     settings.register_profile("baton", deadline=None)
     settings.load_profile("baton")
     os.environ[TOKEN_NAME] = TOKEN
-    config.addinivalue_line("markers", "needs(command): the test needs this command on the PATH, else it is skipped")
 
 
 def room_of(item):
@@ -43,13 +43,15 @@ def room_of(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Run quick rooms first; skip what needs root where we are not."""
+    """Run quick rooms first."""
     items.sort(key=lambda item: ROOMS.index(room_of(item)) if room_of(item) in ROOMS else len(ROOMS))
-    if os.geteuid() != 0:
-        needs_root = pytest.mark.skip(reason="needs root for network namespaces: run 'sudo make test'")
-        for item in items:
-            if room_of(item) in NEED_ROOT:
-                item.add_marker(needs_root)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Fail what needs root, with the mend, where we are not: a skip would pass for tested."""
+    if os.geteuid() != 0 and room_of(item) in NEED_ROOT:
+        pytest.fail("needs root for network namespaces: run 'sudo make test'; 'make unit' needs none", pytrace=False)
 
 
 def named_namespaces():

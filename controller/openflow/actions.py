@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The TCP rewriting actions of the modified Open vSwitch, as Nicira actions of the framework's parsers.
 
-``register()`` adds ``NXActionIncTcpSeq`` and the rest to the OpenFlow 1.3, 1.4 and 1.5 parsers, as if the framework had
-them: ``parser.NXActionIncTcpSeq(5)`` serializes, flow statistics parse into it. Each body is padded here so that the
-whole action is a multiple of 8 bytes, which the framework leaves to the action. A row of ``ACTIONS`` is
-(class name, subtype, format of the body after the subtype, name of its one argument, smallest and largest value).
+``register()`` adds ``NXActionIncTcpSeq`` and the rest to the parsers of every OpenFlow version for which the
+frameworks have Nicira actions (1.0, 1.3, 1.4, 1.5), as if they were the framework's: ``parser.NXActionIncTcpSeq(5)``
+serializes, flow statistics parse into it. Each body is padded here so that the whole action is a multiple of 8 bytes,
+which the framework leaves to the action. A row of ``ACTIONS`` is (class name, subtype, format of the body after the
+subtype, name of its one argument, smallest and largest value).
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from typing import Any, NamedTuple
 
 from controller.openflow import framework
 
+PARSERS = (
+    framework.ofproto_v1_0_parser,
+    framework.ofproto_v1_3_parser,
+    framework.ofproto_v1_4_parser,
+    framework.ofproto_v1_5_parser,
+)
 NX_EXPERIMENTER = 0x00002320
 UINT32, UINT16 = 0xFFFFFFFF, 0xFFFF
 
@@ -43,9 +50,9 @@ ACTIONS = (
 
 
 def register() -> None:
-    """Add the actions to the framework's parsers of OpenFlow 1.3, 1.4 and 1.5. Calling it again changes nothing."""
-    for version in ("ofproto_v1_3_parser", "ofproto_v1_4_parser", "ofproto_v1_5_parser"):
-        register_with(getattr(framework, version))
+    """Add the actions to the framework's parsers. Calling it again changes nothing."""
+    for parser in PARSERS:
+        register_with(parser)
 
 
 def register_with(parser: Any) -> None:

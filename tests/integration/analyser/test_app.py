@@ -9,6 +9,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from frameworks import need
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
@@ -43,6 +44,7 @@ SNORT3 = SnortAlert("MIGRATE", 1, 1000002, 1, 1, 1, 1767225600.25, True, PACKET)
 @pytest.fixture(params=["ryu", "os_ken"])
 def controller(request, directory):
     """Start the app with the journal in one of the frameworks; ended with the test."""
+    need(request.param)
     started = []
 
     def begin(config=REPOSITORY / "baton.toml"):

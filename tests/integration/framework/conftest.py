@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from frameworks import need
 
 from controller.openflow.choice import FRAMEWORKS
 
@@ -84,8 +85,7 @@ class Controller:
 
 @pytest.fixture(params=FRAMEWORKS)
 def framework(request):
-    if request.param == "ryu":
-        pytest.importorskip("ryu", reason="Ryu cannot be installed on Python 3.12 or newer")
+    need(request.param)
     return request.param
 
 

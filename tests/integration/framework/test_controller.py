@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from frameworks import NO_RYU, RYU_ENDS
 
 from controller.core.segment import ACK, Endpoint, Segment
 from controller.openflow.switch import CHECKS
@@ -168,7 +169,7 @@ def test_a_missing_app_is_named(start):
     assert "Traceback" not in complaints
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Ryu cannot be installed on Python 3.12 or newer")
+@pytest.mark.skipif(sys.version_info >= RYU_ENDS, reason=NO_RYU)
 def test_ryu_manager_itself_runs_an_app(tmp_path):
     run_dir = tmp_path / "run"
     run_dir.mkdir(mode=0o700)

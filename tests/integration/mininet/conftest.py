@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from frameworks import need
 
 from topo import SERVER1, SERVER2, BatonNet, wait_for
 
@@ -92,6 +93,7 @@ def servers_of(report):
 
 @pytest.fixture(scope="module", params=["ryu", "os_ken"])
 def bench(request):
+    need(request.param)
     with BatonNet(private=True) as net:
         bench = Bench(net)
         for name in SERVERS:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from frameworks import need
 
 from controller.openflow import actions
 from controller.openflow.choice import FRAMEWORKS
@@ -27,11 +28,10 @@ BYTES = {
 }
 
 
-@pytest.fixture(params=[(name, version) for name in FRAMEWORKS for version in (3, 4, 5)], ids=str)
+@pytest.fixture(params=[(name, version) for name in FRAMEWORKS for version in (0, 3, 4, 5)], ids=str)
 def parser(request):
     name, version = request.param
-    if name == "ryu":
-        pytest.importorskip("ryu", reason="Ryu cannot be installed on Python 3.12 or newer")
+    need(name)
     module = importlib.import_module(f"{name}.ofproto.ofproto_v1_{version}_parser")
     actions.register_with(module)
     return module

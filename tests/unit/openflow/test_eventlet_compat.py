@@ -8,6 +8,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from frameworks import NO_RYU, RYU_ENDS
 
 from controller.openflow.eventlet_compat import AlreadyHandled, restore
 
@@ -40,7 +41,7 @@ def test_iterating_without_eventlets_thread_local_is_harmless():
     assert list(AlreadyHandled(ModuleType("eventlet.wsgi"))) == []
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Ryu cannot be installed on Python 3.12 or newer")
+@pytest.mark.skipif(sys.version_info >= RYU_ENDS, reason=NO_RYU)
 class TestInstalled:
     """The start-up line that installing the project puts beside the packages."""
 

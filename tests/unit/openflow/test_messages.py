@@ -6,6 +6,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from os_ken.ofproto import ofproto_protocol
+from os_ken.ofproto import ofproto_v1_4 as ofp
+from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.core.commands import (
     Bundle,
@@ -20,10 +23,6 @@ from controller.core.commands import (
 )
 from controller.core.errors import LocalError
 from controller.openflow import actions, messages, oxm
-
-ofproto_protocol = pytest.importorskip("os_ken.ofproto.ofproto_protocol")
-from os_ken.ofproto import ofproto_v1_4 as ofp  # noqa: E402
-from os_ken.ofproto import ofproto_v1_4_parser as parser  # noqa: E402
 
 actions.register_with(parser)
 DATAPATH = ofproto_protocol.ProtocolDesc(5)

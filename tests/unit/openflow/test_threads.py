@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from frameworks import need
 
 from controller.openflow.choice import ENVIRONMENT, FRAMEWORKS
 
@@ -43,8 +44,7 @@ print(json.dumps({"framework": framework.NAME, "facts": [fact for fact, _ in pos
 @pytest.fixture(scope="module", params=FRAMEWORKS)
 def told(request):
     """What the program saw."""
-    if request.param == "ryu":
-        pytest.importorskip("ryu", reason="Ryu cannot be installed on Python 3.12 or newer")
+    need(request.param)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={**os.environ, ENVIRONMENT: request.param},
