@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from frameworks import need
 
 from topo import BatonNet, TopoError, wait_for
 
@@ -118,6 +119,7 @@ class Lab:
 
 @pytest.fixture(scope="module", params=["ryu", "os_ken"])
 def lab(request, tmp_path_factory):
+    need(request.param)
     directory = tmp_path_factory.mktemp("observe")
     settings = directory / "baton.toml"
     settings.write_text(SETTINGS)
