@@ -16,6 +16,7 @@ from controller.core.errors import ConfigError
 from controller.openflow.app import OpenFlowApp
 from controller.openflow.framework import set_ev_cls
 from controller.openflow.threads import clock
+from controller.recollection import read_opened
 
 _REQUIRED_APP = ["apps.alerts", "apps.bus", "apps.journal"]
 """Apps that the framework loads along with this one."""
@@ -27,6 +28,7 @@ class TcpMigration(OpenFlowApp):
     _EVENTS: ClassVar[list[type]] = [
         events.SwitchConnected,
         events.SwitchLost,
+        events.ConnectionsTakenOver,
         events.ConnectionOpened,
         events.ConnectionClosed,
         events.RequestHeld,
@@ -47,8 +49,9 @@ class TcpMigration(OpenFlowApp):
         """Read the settings and begin to listen for switches; a fault in either ends the process with its mend."""
         super().__init__(*args, **kwargs)
         try:
-            self.engine = Engine(policy_of(load()))
-            self.listen(make_run_dir())
+            directory = make_run_dir()
+            self.engine = Engine(policy_of(load()), read_opened(directory))
+            self.listen(directory)
         except ConfigError as error:
             self.give_up(str(error))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from controller.core.facts import Facts
 from controller.core.segment import ConnectionKey, Segment
 
 
@@ -87,7 +88,10 @@ Action = Rewrite | Output | FinTimeout
 
 @dataclass(frozen=True, slots=True)
 class FlowAdd:
-    """Install or replace a flow; no actions and no ``goto`` means drop. Timeouts in whole seconds, 0 for none."""
+    """Install or replace a flow; no actions and no ``goto`` means drop. Timeouts in whole seconds, 0 for none.
+
+    ``facts`` are kept with the flow, for the controller that reads it one day.
+    """
 
     switch: int
     table: int
@@ -101,6 +105,7 @@ class FlowAdd:
     hard_timeout: int = 0
     notify_removed: bool = False
     token: int = 0
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,17 @@ class FlowDelete:
     cookie: int = 0
     cookie_mask: int = 0
     token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFlows:
+    """Ask which flows of a table carry a cookie (under ``cookie_mask``); ``FlowsReported`` brings the answer."""
+
+    switch: int
+    table: int
+    cookie: int
+    cookie_mask: int
+    token: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +203,4 @@ class Publish:
     event: object
 
 
-Command = FlowAdd | FlowDelete | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost | WakeAt | Publish
+Command = FlowAdd | FlowDelete | ReadFlows | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost | WakeAt | Publish

@@ -12,6 +12,7 @@ from enum import Enum
 
 from controller.core import seq
 from controller.core.commands import Rewrite
+from controller.core.facts import Facts
 from controller.core.options import Agreement
 from controller.core.policy import Server, Service
 from controller.core.segment import ACK, ConnectionKey, Segment, Timestamps
@@ -214,4 +215,26 @@ def rewrite_to_client(connection: Connection, path: Path) -> Rewrite:
         ack=seq.add(0, -path.client_delta),
         tsval=path.tsval_shift,
         window_shift=path.window_shift,
+    )
+
+
+def facts_of(connection: Connection, path: Path) -> Facts:
+    """Return what a controller that takes the connection over will have to know besides its flows."""
+    syn, client, origin = connection.syn, connection.client, connection.origin
+    return Facts(
+        client_isn=client.isn,
+        origin_isn=origin.isn,
+        client_mac=syn.eth_src,
+        service_mac=syn.eth_dst,
+        client_port=connection.client_port,
+        syn_window=syn.window,
+        ttl=syn.ttl,
+        tos=syn.tos,
+        opened=connection.opened,
+        client_clock=client.timestamps.value if client.timestamps is not None else 0,
+        server_clock=origin.timestamps.value if origin.timestamps is not None else 0,
+        client_window=client.window,
+        server_window=origin.window,
+        window_shift=path.window_shift,
+        agreement=connection.agreement,
     )

@@ -6,10 +6,10 @@ It finds the connection that an event speaks of and hands it to the state machin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.core import drain, life, migration, pipeline, status
+from controller.core import drain, life, migration, pipeline, status, takeover
 from controller.core.commands import Command, ResolveHost
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -19,6 +19,7 @@ from controller.core.events import (
     CommandRefused,
     DrainRequested,
     FlowRemoved,
+    FlowsReported,
     HostLocated,
     MigrationFailed,
     MigrationRequested,
@@ -28,6 +29,7 @@ from controller.core.events import (
     SwitchLost,
     TimerExpired,
 )
+from controller.core.facts import Opened
 from controller.core.policy import Policy
 from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey
 from controller.core.world import World
@@ -36,9 +38,10 @@ from controller.core.world import World
 class Engine:
     """All connections of all services behind one function without side effects on the outside."""
 
-    def __init__(self, policy: Policy) -> None:
-        """Begin with no switch and no connection."""
+    def __init__(self, policy: Policy, remembered: Mapping[tuple[ConnectionKey, int], Opened] | None = None) -> None:
+        """Begin with no switch and no connection; ``remembered`` is what an earlier controller has left written."""
         self.world = World(policy)
+        self.world.remembered.update(remembered or {})
         self._handlers: dict[type, Callable[[Any], None]] = {
             SegmentReceived: self._segment,
             HostLocated: self._located,
@@ -46,6 +49,7 @@ class Engine:
             BarrierReplied: self._done,
             CommandRefused: self._refused,
             FlowRemoved: self._removed,
+            FlowsReported: lambda event: self._replay(takeover.reported(self.world, event)),
             SwitchConnected: self._connected,
             SwitchLost: self._lost,
             AlertRaised: self._alert,
@@ -61,7 +65,8 @@ class Engine:
         """
         world = self.world
         world.now = now
-        self._handlers[type(event)](event)
+        if not (world.readings and takeover.defers(world, event)):
+            self._handlers[type(event)](event)
         if world.drains:
             drain.advance(world)
         commands, world.out = world.out, []
@@ -187,7 +192,16 @@ class Engine:
         if connection is not None:
             migration.handle(self.world, connection, migration.Input.DONE, event)
 
+    def _replay(self, waiting: list[object]) -> None:
+        """Handle what had to wait for a switch's flows."""
+        for event in waiting:
+            self._handlers[type(event)](event)
+
     def _refused(self, event: CommandRefused) -> None:
+        waiting = takeover.refused(self.world, event.switch, event.token)
+        if waiting is not None:
+            self._replay(waiting)
+            return
         connection = self._answered(event.token)
         if connection is not None:
             migration.handle(self.world, connection, migration.Input.REFUSED, event.reason)
@@ -203,13 +217,12 @@ class Engine:
         world.ports[event.switch] = dict(event.ports)
         world.do(*pipeline.standing_flows(event.switch, world.policy))
         world.do(*(ResolveHost(event.switch, server.endpoint.address) for server in world.policy.servers.values()))
-        for connection in [known for known in world.connections.values() if known.switch == event.switch]:
-            # The switch may have lost its flows with the channel; putting them in again changes nothing else.
-            life.restore(world, connection)
+        takeover.begin(world, event.switch)
 
     def _lost(self, event: SwitchLost) -> None:
         world = self.world
         world.ports.pop(event.switch, None)
+        world.readings.pop(event.switch, None)
         world.locations.forget_switch(event.switch)
         world.tokens = {
             token: connection for token, connection in world.tokens.items() if connection.switch != event.switch

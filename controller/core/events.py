@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
+from controller.core.commands import FlowAdd
 from controller.core.segment import ConnectionKey, Endpoint, Segment
 
 
@@ -82,6 +84,24 @@ class FlowRemoved:
     bytes: int
 
 
+class FoundFlow(NamedTuple):
+    """A flow as the switch tells it, as the command that would make it, and what it has carried."""
+
+    flow: FlowAdd
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsReported:
+    """The switch answers ``ReadFlows``; ``more`` says that another part of the answer follows."""
+
+    switch: int
+    token: int
+    flows: tuple[FoundFlow, ...]
+    more: bool
+
+
 # ---- what crosses rooms -------------------------------------------------------------------------------------------
 
 
@@ -100,6 +120,22 @@ class SwitchLost:
 
     time: float
     switch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsTakenOver:
+    """A controller has found connections of an earlier one in a switch, and has them in its table now.
+
+    ``served`` go on untouched; ``gated`` await their verdict; ``released`` were held when the earlier controller died,
+    too early to know them: their service's default verdict applies; ``undone`` had a migration under way.
+    """
+
+    time: float
+    switch: int
+    served: int
+    gated: int
+    released: int
+    undone: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +164,17 @@ class AlertRaised:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOpened:
-    """A connection of a service has finished its handshake with its origin."""
+    """A connection of a service has finished its handshake with its origin.
+
+    ``agreed`` is what its SYN-ACK said (``facts.pairs_of``): a controller that takes over needs it.
+    """
 
     time: float
     connection: ConnectionKey
     version: int
     origin: str
     number: int
+    agreed: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from controller.core.events import (
     Verdict,
     VerdictReached,
 )
+from controller.core.facts import Opened, pairs_of
 from controller.core.options import agree, strip_syn
 from controller.core.policy import Rule, Service
 from controller.core.segment import FIN, SYN, ConnectionKey
@@ -143,7 +144,12 @@ def _confirm(world: World, connection: Connection, event: SegmentReceived) -> No
     world.settle(connection, State.GATED)
     world.publish(
         ConnectionOpened(
-            world.now, connection.key, connection.version, connection.service.origin.name, connection.number
+            world.now,
+            connection.key,
+            connection.version,
+            connection.service.origin.name,
+            connection.number,
+            pairs_of(Opened(connection.origin.isn, stand_in.clock_of(connection.origin), connection.agreement)),
         )
     )
     if not connection.service.gated:
@@ -329,19 +335,6 @@ def _remove(world: World, connection: Connection) -> None:
     world.do(pipeline.removal(connection, pipeline.from_client(connection)))
     world.do(pipeline.removal(connection, pipeline.from_server(connection, path.server, path.port)))
     world.forget(connection)
-
-
-def restore(world: World, connection: Connection) -> None:
-    """Put the flows of a connection into its switch again; a migration that the outage interrupted is given up."""
-    path = connection.path
-    if connection.attempt is not None:
-        rollback.fail(world, connection, "switch", "the switch was away")
-    elif connection.state is State.SERVED:
-        world.do(*pipeline.path_flows(connection, path))
-    elif connection.state is State.CLOSING:
-        world.do(*pipeline.path_flows(connection, path, idle_timeout=LINGER))
-    else:
-        world.do(*pipeline.gate_flows(connection, path.port, world.mirror(connection.switch)))
 
 
 def judge(world: World, connection: Connection, rule: Rule, cause: str) -> None:

@@ -66,7 +66,9 @@ def start(world: World, connection: Connection, server: Server) -> None:
     here = connection.path.server.name
     world.publish(MigrationStarted(world.now, connection.key, connection.version, here, server.name))
     world.wake(connection, service.handshake_timeout, "deadline")
-    if connection.agreement is None or server.endpoint == connection.path.server.endpoint:
+    if connection.agreement is None:
+        fail(world, connection, "unknown", "nobody has seen its handshake: the controller was away then")
+    elif server.endpoint == connection.path.server.endpoint:
         fail(world, connection, "target", "the connection is there already")
     elif connection.origin.finished or (connection.client.finished and connection.state is State.SERVED):
         fail(world, connection, "closing", "one end has closed its half already")
@@ -101,7 +103,9 @@ def _commit(world: World, connection: Connection, attempt: Attempt, event: objec
 
 
 def _deadline(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
-    """Time is up."""
+    """Time is up, unless the final flows are in the switch's hands: until it answers nobody knows which ones stand."""
+    if attempt.phase is Phase.COMMITTING and attempt.token:
+        return
     detail = {
         Phase.LOCATING: "nobody answered for its address",
         Phase.CONNECTING: "no SYN-ACK",
@@ -145,7 +149,7 @@ _ORDER = (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING, Phase.BRAKING, Phase.
 _ROWS: dict[Input, tuple[Handler, ...]] = {
     Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore),
     Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore),
-    Input.SEGMENT: (_ignore, _ignore, target.prove, _ignore, _ignore, _misplaced),
+    Input.SEGMENT: (_ignore, target.clear, target.prove, _ignore, _ignore, _misplaced),
     Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset),
     Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore),
     Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _deadline_of_gate),

@@ -9,10 +9,12 @@ there is dropped, never passed to an origin, which would reset the client.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from controller.core.commands import Action, Command, FlowAdd, FlowDelete, Match, MeterAdd, Output, Port, Rewrite
-from controller.core.connection import Connection, Path, rewrite_to_client, rewrite_to_server
+from controller.core.connection import Connection, Path, facts_of, rewrite_to_client, rewrite_to_server
 from controller.core.cookie import Cookie, Kind
+from controller.core.facts import Facts
 from controller.core.policy import Policy, Server
 from controller.core.segment import ACK, FIN, RST, SYN, Endpoint
 
@@ -126,6 +128,7 @@ def _flow(
     notify: bool = False,
     token: int = 0,
     priority: int = P_CONNECTION,
+    facts: Facts | None = None,
 ) -> FlowAdd:
     """Return a flow of one connection; by default it lives until it has been idle as long as the service allows."""
     idle = connection.service.idle_timeout if idle_timeout is None and not hard_timeout else idle_timeout or 0
@@ -140,12 +143,14 @@ def _flow(
         hard_timeout=hard_timeout,
         notify_removed=notify,
         token=token,
+        facts=facts,
     )
 
 
 def gate_flows(connection: Connection, origin_port: int | None, mirror: tuple[Output, ...]) -> Iterator[FlowAdd]:
     """Yield the flows of a gated connection: the client's packets are held, the origin's pass and are copied."""
-    yield _flow(connection, from_client(connection), (*mirror, *_PUNT), Kind.PUNT, notify=True)
+    facts = facts_of(connection, connection.path)
+    yield _flow(connection, from_client(connection), (*mirror, *_PUNT), Kind.PUNT, notify=True, facts=facts)
     back = (Output(connection.client_port), *mirror, *_PUNT)
     yield _flow(connection, from_server(connection, connection.service.origin, origin_port), back, Kind.COPY)
 
@@ -181,7 +186,8 @@ def path_flows(
     actions = mirror + to_client_actions(connection, path)
     yield _flow(connection, back, actions, Kind.PATH, idle_timeout=idle_timeout, token=token)
     there, actions = from_client(connection), mirror + to_server_actions(connection, path)
-    yield _flow(connection, there, actions, Kind.PATH, idle_timeout=idle_timeout, notify=True, token=token)
+    facts = facts_of(connection, path)
+    yield _flow(connection, there, actions, Kind.PATH, idle_timeout=idle_timeout, notify=True, token=token, facts=facts)
 
 
 def brake_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
@@ -209,9 +215,13 @@ def thaw(connection: Connection, path: Path) -> Iterator[FlowDelete]:
         yield FlowDelete(connection.switch, CONNECTIONS, match, P_FROZEN)
 
 
-def handshake_flow(connection: Connection, target: Server, port: int) -> FlowAdd:
-    """Return the flow that hands what the target says during its handshake to the controller."""
-    return _flow(connection, from_server(connection, target, port), _PUNT, Kind.PUNT, hard_timeout=60)
+def handshake_flow(connection: Connection, target: Server, port: int, mac: str) -> FlowAdd:
+    """Return the flow that hands what the target says during its handshake to the controller.
+
+    Its facts name the target's MAC address, so that a controller that finds it can reset the target's half.
+    """
+    facts = replace(facts_of(connection, connection.path), service_mac=mac)
+    return _flow(connection, from_server(connection, target, port), _PUNT, Kind.PUNT, hard_timeout=60, facts=facts)
 
 
 def silence_flow(connection: Connection, server: Server, port: int | None) -> FlowAdd:

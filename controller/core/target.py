@@ -17,7 +17,7 @@ from controller.core.errors import NotMigratableError
 from controller.core.events import TargetEstablished
 from controller.core.options import agree, check_target, offer
 from controller.core.rollback import fail, shifted
-from controller.core.segment import ACK, CWR, ECE, FIN, PSH, SYN, Segment, Timestamps
+from controller.core.segment import ACK, CWR, ECE, FIN, PSH, RST, SYN, Segment, Timestamps
 from controller.core.world import World
 
 RETRIES = 3
@@ -29,7 +29,7 @@ def connect(world: World, connection: Connection, attempt: Attempt, place: tuple
     attempt.port, attempt.mac = place
     attempt.phase = Phase.CONNECTING
     world.aim(connection, attempt.target.endpoint)
-    world.do(pipeline.handshake_flow(connection, attempt.target, attempt.port))
+    world.do(pipeline.handshake_flow(connection, attempt.target, attempt.port, attempt.mac))
     retry(world, connection, attempt, None)
 
 
@@ -71,6 +71,18 @@ def synack(world: World, connection: Connection, attempt: Attempt, event: Segmen
     attempt.phase = Phase.PROBING
     _acknowledge(world, connection, attempt)
     _probe(world, connection, attempt)
+
+
+def clear(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:
+    """The target has an older connection of this client's port and challenges our SYN (RFC 5961 section 4).
+
+    Answered as a client in SYN-SENT does (RFC 9293 section 3.10.7.3): a RST at the number that it asked for ends the
+    older connection, which nobody has any more, and the SYN is sent again.
+    """
+    if event.has(ACK) and event.ack != seq.add(attempt.syn_seq, 1):
+        reset = stand_in.as_client_at(connection, attempt, event.ack, 0, RST, 0)
+        stand_in.to_target(world, connection, attempt, reset)
+        stand_in.to_target(world, connection, attempt, _syn(connection, attempt))
 
 
 def _acknowledge(world: World, connection: Connection, attempt: Attempt) -> None:

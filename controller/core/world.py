@@ -4,15 +4,26 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
-from controller.core.commands import Action, Command, Output, PacketOut, Port, Publish, WakeAt
+from controller.core.commands import Action, Command, FlowAdd, Output, PacketOut, Port, Publish, WakeAt
 from controller.core.connection import Connection, Drain, State
+from controller.core.facts import Opened
 from controller.core.locations import Locations
 from controller.core.policy import Policy
 from controller.core.segment import ConnectionKey, Endpoint, Segment
 
 RELEASE: tuple[Action, ...] = (Output(Port.TABLE),)
 """Send a packet through the flow tables as they are now."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """A switch is being asked for its flows: those that have come so far, and the events that wait for the rest."""
+
+    token: int
+    flows: list[FlowAdd] = field(default_factory=list)
+    waiting: list[object] = field(default_factory=list)
 
 
 class World:
@@ -37,6 +48,10 @@ class World:
         """Connections that wait for the location of a target, by its address."""
         self.drains: dict[str, Drain] = {}
         """Servers that are being drained, by name."""
+        self.readings: dict[int, Reading] = {}
+        """Switches that have not told their flows yet."""
+        self.remembered: dict[tuple[ConnectionKey, int], Opened] = {}
+        """What the journal tells of connections by name and number, should one turn up in a switch."""
         self._number = 0
         self._token = 0
 
@@ -49,8 +64,13 @@ class World:
 
     def token(self, connection: Connection) -> int:
         """Return a fresh token whose answer will find the connection."""
+        token = self.fresh_token()
+        self.tokens[token] = connection
+        return token
+
+    def fresh_token(self) -> int:
+        """Return a token that no command has had."""
         self._token += 1
-        self.tokens[self._token] = connection
         return self._token
 
     def mirror(self, switch: int) -> tuple[Output, ...]:
@@ -90,7 +110,8 @@ class World:
             del self.targets[key]
 
     def add(self, connection: Connection) -> None:
-        """Remember a new connection."""
+        """Remember a new connection; numbers that come later are greater, so that no flow of an older one has them."""
+        self._number = max(self._number, connection.number)
         self.connections[connection.key] = connection
         self.numbers[connection.number] = connection
         self.opening[connection.key] = None

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from controller.core.commands import WakeAt
 from controller.core.errors import LocalError
 from controller.core.events import CommandRefused, FlowRemoved, TimerExpired
-from controller.openflow import actions, framework, packet_in, packets
+from controller.openflow import actions, flow_stats, framework, packet_in, packets
 from controller.openflow.framework import App, set_ev_cls
 from controller.openflow.listener import Listener, ListenError, mend_disconnection, prepare_tcp
 from controller.openflow.switch import State, Switch, SwitchCommand
@@ -40,6 +40,7 @@ class OpenFlowApp(App):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         actions.register()
         packet_in.register()
+        flow_stats.register()
         mend_disconnection()
         self.switches: dict[int, Switch] = {}
         self._channels: dict[Any, Switch] = {}
@@ -182,6 +183,14 @@ class OpenFlowApp(App):  # type: ignore[misc]
         if switch is not None:
             code = getattr(message, "code", None)
             switch.error_received(message.xid, message.type, -1 if code is None else code, describe_error(message))
+        self._deliver()
+
+    @set_ev_cls(framework.EventOFPFlowStatsReply, framework.MAIN_DISPATCHER)
+    def _on_flows(self, ev: Any) -> None:
+        """Flows that were asked for."""
+        switch = self._channels.get(ev.msg.datapath)
+        if switch is not None:
+            switch.flows_received(ev.msg.xid, ev.msg.flags, ev.msg.body)
         self._deliver()
 
     @set_ev_cls(framework.EventOFPFlowRemoved, framework.MAIN_DISPATCHER)

@@ -22,11 +22,14 @@ from controller.core.commands import (
     MeterAdd,
     Output,
     Port,
+    ReadFlows,
     Rewrite,
 )
 from controller.core.errors import LocalError
+from controller.core.facts import Facts
 from controller.openflow import oxm
 from controller.wire.address import encode_mac
+from controller.wire.flow_note import encode_note
 
 VERSION = 5
 NO_BUFFER = 0xFFFFFFFF
@@ -44,11 +47,13 @@ MAX_MESSAGE = 0xFFFF
 MAX_PACKET_IN = MAX_MESSAGE - 255
 
 FLOW_MOD, PACKET_OUT, BARRIER_REQUEST, METER_MOD, BUNDLE_CONTROL, BUNDLE_ADD = 14, 13, 20, 29, 33, 34
+MULTIPART_REQUEST, MULTIPART_REPLY, FLOW_STATS = 18, 19, 1
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
 BUNDLE_OPEN, BUNDLE_COMMIT, BUNDLE_DISCARD = 0, 4, 6
 BUNDLE_FLAGS = 3  # atomic and ordered (7.3.9.4)
 SEND_FLOW_REMOVED = 1
 NO_MATCH = Match()
+EMPTY_MATCH = struct.pack("!HH4x", 1, 4)
 
 _FLOW = struct.Struct("!BBHI QQBBHHHIIIHH")
 _PACKET_OUT = struct.Struct("!BBHI IIH6x")
@@ -57,6 +62,7 @@ _OUTPUT = struct.Struct("!HHIH6x")
 _GOTO = struct.Struct("!HHB3x")
 _APPLY = struct.Struct("!HH4x")
 _METER = struct.Struct("!HHI")
+_FLOW_REQUEST = struct.Struct("!BBHI HH4x B3xII4xQQ")
 _NICIRA = struct.Struct("!HHIH6s")
 _UINT32 = struct.Struct("!2xI")
 
@@ -69,6 +75,8 @@ def encode_flow(flow: FlowAdd, xid: int) -> bytes:
         instructions += _METER.pack(6, 8, flow.meter)
     if flow.actions:
         actions = encode_actions(flow.actions)
+        if flow.facts is not None:
+            actions += _encode_note(flow.facts)
         instructions += _APPLY.pack(4, 8 + len(actions)) + actions
     if flow.goto is not None:
         instructions += _GOTO.pack(1, 8, flow.goto)
@@ -128,6 +136,27 @@ def encode_flow_delete(flow: FlowDelete, xid: int) -> bytes:
     except struct.error as error:
         raise LocalError(f"{flow}: {error}") from error
     return header + match
+
+
+def encode_flow_request(request: ReadFlows, xid: int) -> bytes:
+    """Return the request for a table's flows with a cookie (7.3.5.2)."""
+    length = _FLOW_REQUEST.size + len(EMPTY_MATCH)
+    return (
+        _FLOW_REQUEST.pack(
+            VERSION,
+            MULTIPART_REQUEST,
+            length,
+            xid,
+            FLOW_STATS,
+            0,
+            request.table,
+            ANY,
+            ANY,
+            request.cookie,
+            request.cookie_mask,
+        )
+        + EMPTY_MATCH
+    )
 
 
 def encode_packet_out(frame: bytes, actions: tuple[Action, ...], in_port: int | None, xid: int) -> bytes:
@@ -224,6 +253,16 @@ def _encode_rewrite(rewrite: Rewrite) -> bytes:
     if rewrite.ip_id:
         parts.append(_nicira(88, struct.pack("!H4x", rewrite.ip_id & 0xFFFF)))
     return b"".join(parts)
+
+
+def _encode_note(facts: Facts) -> bytes:
+    """Return Nicira's ``note`` (subtype 8): it does nothing, and comes back with the flow's statistics."""
+    try:
+        note = encode_note(facts)
+    except struct.error as error:
+        raise LocalError(f"{facts}: {error}") from error
+    length = (10 + len(note) + 7) // 8 * 8
+    return struct.pack("!HHIH", 0xFFFF, length, 0x2320, 8) + note + bytes(length - 10 - len(note))
 
 
 def _shift_number(increase: int, decrease: int, amount: int) -> bytes:

@@ -23,15 +23,16 @@ from controller.core.commands import (
     Output,
     PacketOut,
     Port,
+    ReadFlows,
     ResolveHost,
     Rewrite,
 )
-from controller.core.errors import LocalError
-from controller.core.events import BarrierReplied, CommandRefused, SwitchConnected, SwitchLost
-from controller.openflow import messages, packets
+from controller.core.errors import LocalError, RemoteError
+from controller.core.events import BarrierReplied, CommandRefused, FlowsReported, SwitchConnected, SwitchLost
+from controller.openflow import flow_stats, messages, packets
 
-SwitchCommand = FlowAdd | FlowDelete | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost
-SWITCH_COMMANDS = (FlowAdd, FlowDelete, MeterAdd, Bundle, Barrier, PacketOut, ResolveHost)
+SwitchCommand = FlowAdd | FlowDelete | ReadFlows | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost
+SWITCH_COMMANDS = (FlowAdd, FlowDelete, ReadFlows, MeterAdd, Bundle, Barrier, PacketOut, ResolveHost)
 
 MAX_XID = 0xFFFFFFFF
 MAX_QUEUED = 16_384
@@ -93,6 +94,7 @@ class Switch:
         self._missing: list[str] = []
         self._tokens: dict[int, int] = {}
         self._meters: dict[int, MeterAdd] = {}
+        self._reads: dict[int, int] = {}
         self._barriers: dict[int, tuple[int, ...]] = {}
 
     @property
@@ -143,6 +145,9 @@ class Switch:
                     out.append(messages.encode_flow_delete(command, xid))
                 case Bundle(token=token):
                     out.append(messages.encode_bundle(command, self._next_bundle(), xid))
+                case ReadFlows():
+                    out.append(messages.encode_flow_request(command, xid))
+                    self._reads[xid] = command.token
                 case MeterAdd(token=token):
                     out.append(messages.encode_meter(command, xid))
                     meters[xid] = command
@@ -188,6 +193,20 @@ class Switch:
             if token:
                 self._report(BarrierReplied(self.id, token))
 
+    def flows_received(self, xid: int, flags: int, body: bytes) -> None:
+        """Take a part of the answer to ``ReadFlows``."""
+        token = self._reads.get(xid, 0)
+        if not token:
+            return
+        more = bool(flags & flow_stats.MORE)
+        if not more:
+            del self._reads[xid]
+        try:
+            self._report(FlowsReported(self.id, token, flow_stats.decode_flows(body), more))
+        except RemoteError as error:
+            self._reads.pop(xid, None)
+            self._report(CommandRefused(self.id, token, str(error)))
+
     def error_received(self, xid: int, kind: int, code: int, reason: str) -> None:
         """Take an error message: it refuses the command sent under ``xid``. A command is refused once."""
         if xid in self._checks:
@@ -195,7 +214,7 @@ class Switch:
             return
         if self.state is not State.READY or xid == self._refused:
             return
-        token = self._tokens.pop(xid, 0)
+        token = self._tokens.pop(xid, 0) or self._reads.pop(xid, 0)
         meter = self._meters.pop(xid, None)
         if meter is not None and (kind, code) == (METER_MOD_FAILED, METER_EXISTS):
             self._change_meter(meter, token)

@@ -39,6 +39,7 @@ INTERNAL = (
     events.BarrierReplied,
     events.CommandRefused,
     events.FlowRemoved,
+    events.FlowsReported,
 )
 """What adapters tell the core: too much, and nobody else's business."""
 

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from controller.core.commands import Publish, WakeAt
+from controller.core.commands import Bundle, Command, FlowAdd, Publish, WakeAt
 from controller.core.engine import Engine
-from controller.core.events import HostLocated, SwitchConnected, TimerExpired
+from controller.core.events import ConnectionOpened, HostLocated, SwitchConnected, SwitchLost, TimerExpired
+from controller.core.facts import opened_of
 from controller.core.policy import Policy
 from controller.core.segment import SYN, Endpoint, Segment
 
@@ -51,6 +53,9 @@ class Network:
         self.macs: dict[str, int] = {}
         self.switch = SimulatedSwitch(1, self.macs, self._leave, self._report)
         self.control_alive = True
+        self.life = self.channel = 0
+        """Count controllers and their connections with the switch: what an earlier one had on its way is lost."""
+        self.located: list[tuple[str, str, int]] = []
 
     # ---- time -----------------------------------------------------------------------------------------------------
 
@@ -73,19 +78,61 @@ class Network:
         self.tell(SwitchConnected(self.now, 1, (("ids0", 99),)))
 
     def tell(self, event: object) -> None:
-        """Give an event to the core and carry its commands out."""
+        """Give an event to the core, if it is alive, and carry its commands out."""
+        if not self.control_alive:
+            return
+        if isinstance(event, SwitchLost):
+            self.channel += 1
         for command in self.engine.handle(event, self.now):
             if isinstance(command, Publish):
                 self.events.append(command.event)
             elif isinstance(command, WakeAt):
                 fact = TimerExpired(command.connection, command.version, command.kind)
-                self.at(command.when - self.now, lambda fact=fact: self.tell(fact))
+                self._soon(command.when - self.now, lambda fact=fact: self.tell(fact), self.life)
             else:
-                self.at(self.CONTROL_DELAY, lambda command=command: self.switch.carry_out(command))
+                do = functools.partial(self._carry_out, command)
+                self._soon(self.CONTROL_DELAY, do, channel=self.channel)
+
+    def _carry_out(self, command: Command) -> None:
+        """Let the switch do it; a flow with a hard timeout leaves in time."""
+        self.switch.carry_out(command)
+        for change in command.changes if isinstance(command, Bundle) else (command,):
+            if isinstance(change, FlowAdd) and change.hard_timeout:
+                self.at(change.hard_timeout, functools.partial(self.switch.expire, change))
+
+    def _soon(
+        self, delay: float, action: Callable[[], object], life: int | None = None, channel: int | None = None
+    ) -> None:
+        """Do something of the controller's later, unless it has died by then, or the channel is another one."""
+
+        def do() -> None:
+            if life in (None, self.life) and channel in (None, self.channel):
+                action()
+
+        self.at(delay, do)
 
     def _report(self, event: object) -> None:
         self.reports.append(event)
-        self.at(self.CONTROL_DELAY, lambda: self.tell(event))
+        if self.control_alive:
+            self._soon(self.CONTROL_DELAY, lambda: self.tell(event), self.life, self.channel)
+
+    def kill(self, sent: bool = True) -> None:
+        """Kill the controller: timers and memory are lost, and what is on its way, unless it counts as ``sent``."""
+        self.control_alive = False
+        self.life += 1
+        self.channel += not sent
+
+    def restart(self) -> None:
+        """Start another controller, which knows of the first what the journal has kept."""
+        self.control_alive = True
+        told = [(e.connection, e.number, opened_of(e.agreed)) for e in self.events if isinstance(e, ConnectionOpened)]
+        remembered = {(key, number): opened for key, number, opened in told if opened is not None}
+        self.engine = Engine(self.engine.world.policy, remembered)
+        self.life += 1
+        self.channel += 1
+        self.start()
+        for address, mac, port in self.located:
+            self.tell(HostLocated(1, port, address, mac))
 
     # ---- hosts ----------------------------------------------------------------------------------------------------
 
@@ -94,6 +141,7 @@ class Network:
         self.ports[address] = port
         self.macs[mac] = port
         if located:
+            self.located.append((address, mac, port))
             self.tell(HostLocated(1, port, address, mac))
 
     def listen(self, endpoint: Endpoint, mac: str, can: Capabilities, greet: bytes = b"") -> list[Peer]:

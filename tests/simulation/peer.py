@@ -184,6 +184,9 @@ class Peer:
                 self.complaints.append("a segment outside the window")
             self._ack(now)
             return
+        if not segment.length and segment.seq == seq.add(self.recv_next, -1):
+            self._ack(now)  # a window probe, or a keep-alive: not acceptable, so it is answered
+            return
         if stamps is not None and not seq.is_after(segment.seq, self.recv_next):
             self.ts_recent = seq.later(self.ts_recent, stamps.value)
         if not segment.flags & ACK:

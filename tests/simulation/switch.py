@@ -20,10 +20,11 @@ from controller.core.commands import (
     Output,
     PacketOut,
     Port,
+    ReadFlows,
     ResolveHost,
     Rewrite,
 )
-from controller.core.events import BarrierReplied, CommandRefused, SegmentReceived
+from controller.core.events import BarrierReplied, CommandRefused, FlowsReported, FoundFlow, SegmentReceived
 from controller.core.segment import ACK, SYN, Endpoint, Segment
 
 
@@ -120,6 +121,9 @@ class SimulatedSwitch:
                 for change in changes:
                     self.carry_out(change)
                 self._report(BarrierReplied(self.number, token))
+            case ReadFlows(cookie=cookie, cookie_mask=mask, table=table, token=token):
+                told = [f for f in self.flows.values() if f.table == table and f.cookie & mask == cookie]
+                self._report(FlowsReported(self.number, token, tuple(FoundFlow(f, 0, 0) for f in told), more=False))
             case Barrier(token=token):
                 self._report(BarrierReplied(self.number, token))
             case PacketOut(packet=Segment() as segment):
@@ -128,6 +132,12 @@ class SimulatedSwitch:
                 pass
             case _:
                 raise AssertionError(f"the switch cannot {command}")
+
+    def expire(self, flow: FlowAdd) -> None:
+        """Let a flow go, if it is still there."""
+        key = (flow.table, flow.priority, flow.match)
+        if self.flows.get(key) is flow:
+            del self.flows[key]
 
     def receive(self, in_port: int, segment: Segment, table: int = 0) -> None:
         """Take a packet through the tables, beginning at ``table``."""

@@ -20,6 +20,8 @@ from controller.core.events import (
     MigrationRequested,
     MigrationRolledBack,
     SegmentReceived,
+    SwitchConnected,
+    SwitchLost,
     TimerExpired,
     Verdict,
     VerdictReached,
@@ -245,14 +247,17 @@ def test_frozen_too_long() -> None:
 
 
 def test_frozen_in_the_last_step() -> None:
-    """The switch does not confirm: the same."""
+    """The switch does not confirm: nobody knows which flows stand, so nothing is undone until it comes back."""
     demo, client = observed()
     carry_out = demo.switch.carry_out
     move(demo, seconds=0)
     until(demo, Phase.COMMITTING)
     demo.switch.carry_out = lambda command: None  # type: ignore[method-assign]
-    demo.run(cut.FREEZE_LIMIT - 0.02)
+    demo.run(2 * cut.FREEZE_LIMIT)
     demo.switch.carry_out = carry_out  # type: ignore[method-assign]
+    assert not demo.happened(MigrationRolledBack)
+    demo.tell(SwitchLost(demo.now, 1))
+    demo.tell(SwitchConnected(demo.now, 1, ()))
     demo.run(0.05)
     assert demo.happened(MigrationRolledBack)
     goes_on(demo, client, demo.at_origin[0])

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from simulation.demo import MACS, ORIGIN, Demo
 from simulation.gate import GATED, KEY, REQUEST, attempt_of, begin, served_by_origin, until
 
 from controller.core import seq
+from controller.core.commands import FlowAdd
 from controller.core.connection import Phase, State
 from controller.core.events import (
     MigrationFailed,
@@ -68,11 +71,16 @@ def test_switch_reconnects_in_other_states(state: State) -> None:
             demo.run(0.1)
     connection = demo.engine.world.connections[KEY]
     assert connection.state is state
-    flows = dict(demo.switch.flows)
+    flows = without_facts(demo)
     demo.switch.flows.clear()
     demo.tell(SwitchConnected(demo.now, 1, (("ids0", 99),)))
     demo.run(0.01)
-    assert demo.switch.flows == flows
+    assert without_facts(demo) == flows
+
+
+def without_facts(demo: Demo) -> dict[object, FlowAdd]:
+    """Return the switch's flows without their notes: more is known by the time they are made again."""
+    return {key: replace(flow, facts=None) for key, flow in demo.switch.flows.items()}
 
 
 def test_connections_of_other_switches_are_left_alone() -> None:
