@@ -79,6 +79,7 @@ struct metadata_t {
     bit<64> record_bytes;
     bit<32> record_seen;
     bit<8> record_verdict;
+    bit<16> record_order;
 
     // one flow entry, one staged flow, and entries of 4 bytes
     bit<64> entry_key;
@@ -86,7 +87,7 @@ struct metadata_t {
     bit<64> entry_bytes;
     bit<32> entry_seen;
     bit<8> entry_verdict;
-    bit<232> staged_flow;
+    bit<248> staged_flow;
     bit<1> conflict;
     bit<64> staged_client;
     bit<32> even;

@@ -5,12 +5,13 @@
 // Flow key: client address, client port, service id; the same at whichever server and in either direction.
 // Counted registers are written in ingress alone: bmv2 runs ingress in one thread and egress in four.
 
-#define CELL_SESSION(c) ((c)[231:200])
-#define CELL_KEY(c) ((c)[199:136])
-#define CELL_PACKETS(c) ((c)[135:104])
-#define CELL_BYTES(c) ((c)[103:40])
-#define CELL_SEEN(c) ((c)[39:8])
-#define CELL_VERDICT(c) ((c)[7:0])
+#define CELL_SESSION(c) ((c)[247:216])
+#define CELL_KEY(c) ((c)[215:152])
+#define CELL_PACKETS(c) ((c)[151:120])
+#define CELL_BYTES(c) ((c)[119:56])
+#define CELL_SEEN(c) ((c)[55:24])
+#define CELL_VERDICT(c) ((c)[23:16])
+#define CELL_ORDER(c) ((c)[15:0])      // sequence number of the packet that the verdict came in
 
 register<bit<64>>(ENTRIES) flow_key;
 register<bit<32>>(ENTRIES) flow_packets;

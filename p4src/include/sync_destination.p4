@@ -18,7 +18,7 @@ register<bit<40>>(SEQUENCES) in_block;         // array, base
 register<bit<32>>(SEQUENCES * 16) in_index;    // where each record of a packet was staged
 
 register<bit<64>>(ENTRIES) staged_client;      // session, value
-register<bit<232>>(ENTRIES) staged_flow;       // session, key, packets, bytes, seen, verdict
+register<bit<248>>(ENTRIES) staged_flow;       // session, key, packets, bytes, seen, verdict, order
 
 action load_incoming() {
     in_count.read(meta.staged, 0);
@@ -105,7 +105,8 @@ action stage_clients() {
     EACH_WORD(STAGE_CLIENTS)
 }
 
-// The entry is found by the key that the record carries, never by where the source kept it.
+// The entry is found by the key that the record carries, never by where the source kept it. Sums do not mind the order
+// in which packets arrive; of two verdicts the one that was sent later stays.
 #define STAGE_RECORD(j, a, b, c, d) \
     action stage_record_##j() { \
         hash(meta.record_index, HashAlgorithm.crc32, 32w0, { hdr.body.w##a }, ENTRIES); \
@@ -115,6 +116,7 @@ action stage_clients() {
         meta.record_bytes = hdr.body.w##c; \
         meta.record_seen = meta.now - hdr.body.w##b[31:0]; \
         meta.record_verdict = hdr.body.w##d[63:56]; \
+        meta.record_order = hdr.sync.sequence[15:0]; \
         meta.conflict = 0; \
         if (CELL_SESSION(meta.staged_flow) == hdr.sync.session) { \
             if (CELL_KEY(meta.staged_flow) != hdr.body.w##a) { \
@@ -125,8 +127,10 @@ action stage_clients() {
             if (meta.now - CELL_SEEN(meta.staged_flow) < hdr.body.w##b[31:0]) { \
                 meta.record_seen = CELL_SEEN(meta.staged_flow); \
             } \
-            if (meta.record_verdict == VERDICT_NONE) { \
+            if (meta.record_verdict == VERDICT_NONE || (CELL_VERDICT(meta.staged_flow) != VERDICT_NONE \
+                    && CELL_ORDER(meta.staged_flow) > meta.record_order)) { \
                 meta.record_verdict = CELL_VERDICT(meta.staged_flow); \
+                meta.record_order = CELL_ORDER(meta.staged_flow); \
             } \
         } \
         if (meta.entry_key != 0 && meta.entry_key != hdr.body.w##a) { \
@@ -134,7 +138,7 @@ action stage_clients() {
         } \
         meta.conflicts = meta.conflicts + (bit<32>) meta.conflict; \
         meta.staged_flow = hdr.sync.session ++ hdr.body.w##a ++ meta.record_packets \
-            ++ meta.record_bytes ++ meta.record_seen ++ meta.record_verdict; \
+            ++ meta.record_bytes ++ meta.record_seen ++ meta.record_verdict ++ meta.record_order; \
         staged_flow.write(meta.record_index, meta.staged_flow); \
         meta.at = (hdr.sync.sequence << 4) + j; \
         in_index.write(meta.at, meta.record_index); \

@@ -244,7 +244,8 @@ action restore_clients() {
     client_mark.write(meta.at, 3);
 }
 
-// Live `seen` is never cleared, so what comes back must not be younger than it.
+// Live `seen` is never cleared, so what comes back must not be younger than it; nor is the verdict, which may have been
+// changed since the record was made.
 #define RECORD_FROM_BODY(j, a, b, c, d) \
     action record_from_body_##j() { \
         meta.record_valid = 0; \
@@ -255,7 +256,7 @@ action restore_clients() {
         meta.record_packets = hdr.body.w##b[63:32]; \
         meta.record_seen = meta.now - 32w0x7fffffff; \
         meta.record_bytes = hdr.body.w##c; \
-        meta.record_verdict = hdr.body.w##d[63:56]; \
+        meta.record_verdict = VERDICT_NONE; \
         hash(meta.record_index, HashAlgorithm.crc32, 32w0, { hdr.body.w##a }, ENTRIES); \
     }
 EACH_RECORD(RECORD_FROM_BODY)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many seeded sessions and many mutated packets: zero lost or doubled updates, nothing forged gets in.
 
-BATON_P4_RUNS and BATON_P4_MUTATIONS say how many of each a target gets (1,000 and 50,000 take a long coffee break).
+BATON_P4_RUNS and BATON_P4_MUTATIONS say how many of each a target gets (1,000 and 50,000 take a long coffee break);
+BATON_P4_FIRST is the first seed, so that the runs can be taken in slices.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from integration.p4.lab import SERVERS, Lab, Shipment, Weather
-from integration.p4.test_sessions import inject, until
-from vectors.p4 import bed
+from integration.p4.lab import SERVERS, Lab, Shipment, Traffic, Weather
+from integration.p4.test_sessions import inject
 from vectors.p4 import reference as ref
 from vectors.p4 import scenarios as sc
 from vectors.p4.frames import address, ipv4
+from vectors.p4.targets import TARGETS
 
-TARGETS = bed.targets() or [pytest.param("none", marks=pytest.mark.skip(reason="needs root and a P4 target"))]
+FIRST = int(os.environ.get("BATON_P4_FIRST", "0"))
 RUNS = int(os.environ.get("BATON_P4_RUNS", "20"))
 MUTATIONS = int(os.environ.get("BATON_P4_MUTATIONS", "2000"))
 RANGE = 1023
 FLOWS = 32
+RATE = 250
+"""Packets a second at each of the two switches."""
 STORM = {"loss": 0.1, "duplication": 0.1, "reordering": 0.1}
 
 
@@ -41,17 +45,19 @@ CLIENTS = list(itertools.islice(clients_in_range(), FLOWS))
 
 
 class Ledger:
-    """Counts at switches, and what they should have counted."""
+    """What two switches have counted, and what came out of them: the truth that it is compared with."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.sent: Counter[int] = Counter()
 
-    def count(self, switch: str, flows: list[int]) -> None:
-        for flow in flows:
-            self.lab.sockets[switch].send(ipv4(CLIENTS[flow], 1024 + flow, SERVERS[switch], 80))
-            self.sent[flow] += 1
-        until(lambda: sum(self.lab.forwarded(s).total() for s in SERVERS) == self.sent.total(), "forwarded")
+    def send(self, switch: str, flow: int) -> None:
+        """One packet of a flow at a switch."""
+        self.lab.sockets[switch].send(ipv4(CLIENTS[flow], 1024 + flow, SERVERS[switch], 80))
+
+    def packets(self) -> Counter[int]:
+        """By flow, at whichever switch; no more traffic comes."""
+        seen = self.lab.settle()
+        return seen["a"] + seen["b"]
 
     def flows(self) -> Counter[int]:
         found: Counter[int] = Counter()
@@ -67,47 +73,57 @@ class Ledger:
             found.update({i: v for i, v in enumerate(self.lab.clients(switch, RANGE)) if v})
         return found
 
-    def expected_clients(self) -> Counter[int]:
-        found: Counter[int] = Counter()
-        for flow, number in self.sent.items():
-            found[ref.index_of(address(CLIENTS[flow]), 4)] += number
-        return found
+
+def clients_of(packets: Counter[int]) -> Counter[int]:
+    """What the client array holds when these were counted."""
+    found: Counter[int] = Counter()
+    for flow, number in packets.items():
+        found[ref.index_of(address(CLIENTS[flow]), 4)] += number
+    return found
+
+
+def one_session(lab: Lab, seed: int) -> None:
+    """A session either way, with either suite, that is committed or aborted."""
+    chance = random.Random(seed)
+    source, destination = chance.choice(["ab", "ba"])
+    keys = replace(
+        ref.Session(),
+        number=1000 + seed,
+        suite=chance.choice([ref.SIPHASH, ref.POLY_SIPHASH]),
+        key0=chance.getrandbits(64),
+        nonce=chance.getrandbits(64),
+    )
+    shipment = Shipment(lab, source, destination, keys)
+    shipment.open()
+    for array, mode in (
+        (ref.FLOWS, sc.OCCUPIED),
+        (ref.CLIENTS, sc.ALL_BLOCKS),
+        (ref.FLOWS, sc.DIRTY),
+        (ref.CLIENTS, sc.DIRTY),
+    ):
+        shipment.copy(array, mode, RANGE if array == ref.CLIENTS else ref.ENTRIES - 1)
+    if chance.random() < 0.3:
+        shipment.abort()
+    else:
+        shipment.repair()
+        shipment.commit(release=chance.random() < 0.5)
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("target", TARGETS)
 def test_seeded_storms(target: str) -> None:
-    weather = Weather(**STORM, seed=99)
+    weather = Weather(**STORM, seed=FIRST)
     with Lab(target, weather) as lab:
         ledger = Ledger(lab)
-        ledger.count("a", list(range(FLOWS)))
-        for run in range(RUNS):
-            chance = random.Random(run)
-            source, destination = chance.choice(["ab", "ba"])
-            keys = replace(
-                ref.Session(),
-                number=1000 + run,
-                suite=chance.choice([ref.SIPHASH, ref.POLY_SIPHASH]),
-                key0=chance.getrandbits(64),
-                nonce=chance.getrandbits(64),
-            )
-            shipment = Shipment(lab, source, destination, keys)
-            shipment.open()
-            for array, mode in (
-                (ref.FLOWS, sc.OCCUPIED),
-                (ref.CLIENTS, sc.ALL_BLOCKS),
-                (ref.FLOWS, sc.DIRTY),
-                (ref.CLIENTS, sc.DIRTY),
+        for run in range(FIRST, FIRST + RUNS):
+            with (
+                Traffic(partial(ledger.send, "a"), FLOWS, RATE, run),
+                Traffic(partial(ledger.send, "b"), FLOWS, RATE, run + 1),
             ):
-                shipment.copy(array, mode, RANGE if array == ref.CLIENTS else ref.ENTRIES - 1)
-                ledger.count(chance.choice("ab"), [chance.randrange(FLOWS) for _ in range(3)])
-            if chance.random() < 0.3:
-                shipment.abort()
-            else:
-                shipment.repair()
-                shipment.commit(release=chance.random() < 0.5)
-            assert ledger.flows() == ledger.sent, f"run {run}"
-            assert ledger.clients() == ledger.expected_clients(), f"run {run}"
+                one_session(lab, run)
+            packets = ledger.packets()
+            assert ledger.flows() == packets, f"run {run}"
+            assert ledger.clients() == clients_of(packets), f"run {run}"
         assert weather.dropped > 0
 
 

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from vectors.p4 import reference as ref
@@ -300,19 +300,18 @@ def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 class Traffic:
-    """Sends packets of some flows at a switch until stopped."""
+    """Packets of flows 0 to `flows` - 1, `rate` of them a second, until stopped; `send` sends one of a flow."""
 
-    def __init__(self, lab: Lab, switch: str, flows: int, rate: float) -> None:
-        self.lab, self.switch, self.flows, self.rate = lab, switch, flows, rate
+    def __init__(self, send: Callable[[int], object], flows: int, rate: float, seed: int = 7) -> None:
+        self.send, self.flows, self.rate = send, flows, rate
+        self._random = random.Random(seed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
-        generator = random.Random(7)
         due = time.monotonic()
         while not self._stop.is_set():
-            flow = generator.randrange(self.flows)
-            self.lab.count(self.switch, flow)
+            self.send(self._random.randrange(self.flows))
             due += 1 / self.rate
             time.sleep(max(0.0, due - time.monotonic()))
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from vectors.p4 import bed
 from vectors.p4.messages import message
+from vectors.p4.targets import TARGETS
 
 from .lab import Lab, Lpm, Range, Ternary, running
 
-TARGETS = bed.targets() or [pytest.param("none", marks=pytest.mark.skip(reason="needs root and a P4 target"))]
 INGRESS = "FeaturesIngress."
 DESTINATION, ETHERTYPE = "hdr.ipv4.destination", "hdr.ethernet.ethertype"
 LENGTH, VALID, TOS = "hdr.ipv4.total_length", "hdr.ipv4.$valid$", "hdr.ipv4.tos"

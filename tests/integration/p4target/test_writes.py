@@ -8,13 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from vectors.p4 import bed
 from vectors.p4.client import DELETE, INSERT, MODIFY
 from vectors.p4.messages import message
+from vectors.p4.targets import TARGETS
 
 from .lab import Lab, Lpm, Range, Ternary, running
 
-TARGETS = bed.targets() or [pytest.param("none", marks=pytest.mark.skip(reason="needs root and a P4 target"))]
 INVALID, NOT_FOUND, EXISTS, DENIED = 3, 5, 6, 7
 ROUTE, CLASSIFY = "FeaturesIngress.route", "FeaturesIngress.classify"
 TO_PORT, SET_HASH = "FeaturesIngress.to_port", "FeaturesIngress.set_hash"

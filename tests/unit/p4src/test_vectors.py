@@ -70,6 +70,18 @@ def test_an_abort_adds_back_what_was_moved() -> None:
     assert totals == [40, 1, 46]
 
 
+@pytest.mark.parametrize(
+    ("name", "client", "port"), [("flows_source", "10.4.0.5", 2005), ("flows_destination", "10.5.0.2", 3000)]
+)
+def test_the_newest_verdict_stays(name: str, client: str, port: int) -> None:
+    """An abort does not bring an older one back, nor does a packet that arrives late."""
+    last = [
+        s["registers"] for s in replay.load(name)["steps"] if sc.INGRESS + "flow_verdict" in s.get("registers", {})
+    ][-1]
+    index = ref.index_of(ref.flow_key(client, port, sc.SERVICE))
+    assert int(last[sc.INGRESS + "flow_verdict"][str(index)]) == 2
+
+
 @pytest.mark.parametrize("suite", [ref.SIPHASH, ref.POLY_SIPHASH])
 @pytest.mark.parametrize("word", [0, 1, 31, 63])
 def test_every_word_of_a_body_counts(suite: int, word: int) -> None:

@@ -343,10 +343,13 @@ def flows_source(r: Any) -> None:
     r.token(kind=RELEASE, session=s.number, credit=5000, ignore={"fields": ["digest"]})
     r.registers(*reg(*LIVE, "out_session", "out_phase"))
     second = replace(KEYS, number=0x32)
+    other = ref.flow_key("10.4.0.5", 2005, SERVICE)
+    r.token(kind=VERDICT, argument=other, flags=1)
     open_out(r, second)
     r.token(kind=ROUND, session=second.number, credit=1, argument=blocks(1, DIRTY, 0, 65535))
     r.token(kind=WALK, session=second.number, credit=5000, expect=2, ignore=frame)
     r.packet(1, ipv4("10.4.0.5", 2005, "10.0.0.1", 80), 1)
+    r.token(kind=VERDICT, argument=other, flags=2)  # newer than what an abort brings back
     r.token(kind=RESTORE, session=second.number, credit=5000, ignore={"fields": ["digest"]})
     r.registers(*reg(*LIVE))
     r.counters(EVENTS)
@@ -370,13 +373,14 @@ def flows_destination(r: Any) -> None:
             ref.records_words(records[:5]),
             ref.records_words(records[5:]),
             ref.records_words([ref.Record(keys[2], 5, 50, 0, 1)]),
+            ref.records_words([ref.Record(keys[2], 1, 10, 0, 2)]),
         ],
         ref.FLOWS,
         16,
     )
-    for packet in packets:
-        r.packet(FABRIC, packet.encode())
-    r.token(kind=REPORT_IN, session=s.number, argument=2)  # one conflict
+    for n in (0, 1, 3, 2):  # the older verdict of keys[2] arrives after the newer one
+        r.packet(FABRIC, packets[n].encode())
+    r.token(kind=REPORT_IN, session=s.number, argument=3)  # one conflict
     reserved = colliding_client(clients[4], 3000)
     r.packet(1, ipv4(reserved, 3000, "10.0.0.1", 80), 1)  # not counted: the entry is kept
     r.token(kind=READ_FLOW, argument=keys[4], ignore=ages)
