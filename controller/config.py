@@ -5,19 +5,27 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from controller.config_complaints import complain
 from controller.core import policy
 from controller.core.errors import ConfigError
 from controller.core.events import Verdict
 from controller.core.policy import Policy
 from controller.core.segment import Endpoint
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
+Number = Annotated[int, Field(strict=True)]
+Name = Annotated[str, Field(min_length=1)]
+MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+UINT32 = 0xFFFFFFFF
+TAKEN = ("bus.sock", "openflow.sock")
+"""Names in the run directory that the controller listens on."""
 
 
 class Section(BaseModel):
@@ -30,30 +38,48 @@ class Server(Section):
     """A server process that can hold connections; ``mac`` is learned by ARP where it is not given."""
 
     address: str
-    port: int = Field(ge=1, le=65_535)
-    mac: str | None = Field(default=None, pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+    port: Number = Field(ge=1, le=65_535)
+    mac: str | None = None
     banner: Literal["refuse", "discard"] = "refuse"
     """What to do when this server, as a target, speaks first: refuse it, or discard what it said."""
 
     @field_validator("address")
     @classmethod
     def _canonical(cls, value: str) -> str:
-        return str(ipaddress.ip_address(value))
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no IPv4 or IPv6 address (without prefix length or port)") from None
+        if address.is_multicast or address.is_unspecified or address.is_loopback:
+            raise ValueError(f"{value} is no address that clients reach through a switch; give the server's own")
+        return str(address)
+
+    @field_validator("mac")
+    @classmethod
+    def _well_formed(cls, value: str | None) -> str | None:
+        if value is not None and not MAC.fullmatch(value.lower()):
+            raise ValueError(f"{value!r} is no MAC address such as 02:00:00:00:00:01; leave it out and it is learned")
+        return value and value.lower()
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Tell the address family."""
+        return ":" in self.address
 
 
 class Service(Section):
     """What clients dial: the origin's address and port, and how its connections are judged."""
 
-    name: str = Field(min_length=1)
+    name: Name
     origin: str
     mode: Literal["gate", "observe"] = "gate"
     verdict_timeout: Seconds = 0.1
     default_verdict: Literal["forward", "drop"] = "forward"
     handshake_timeout: Seconds = 0.15
     """How long the target may take from the SYN to the answered probe before the origin serves."""
-    idle_timeout: int = Field(default=7_440, ge=60, le=65_535)
+    idle_timeout: Number = Field(default=7_440, ge=60, le=65_535)
     """Seconds without a packet after which an established connection is forgotten (RFC 5382 REQ-5)."""
-    mirror_bytes: int = Field(default=1 << 20, ge=0)
+    mirror_bytes: Number = Field(default=1 << 20, ge=0)
     """Observe mode: about how many bytes of a connection the analyser gets to see; 0 for all."""
     cut_policy: Literal["now", "quiet", "request"] = "now"
     quiet_timeout: Seconds = 5.0
@@ -62,7 +88,7 @@ class Service(Section):
 class Rule(Section):
     """Which alerts lead to which verdict; every key given must match the alert."""
 
-    sid: int | None = Field(default=None, ge=1)
+    sid: Annotated[int, Field(strict=True, ge=1, le=UINT32)] | None = None
     msg: str | None = None
     classtype: str | None = None
     verdict: Verdict
@@ -83,18 +109,27 @@ class Analyser(Section):
     """Where copies of packets go and where alerts come from (socket paths are relative to the run directory)."""
 
     port: str | None = "ids0"
-    eve_socket: str = "eve.sock"
-    snort_socket: str = "snort_alert"
+    eve_socket: Name = "eve.sock"
+    snort_socket: Name = "snort_alert"
+
+    @model_validator(mode="after")
+    def _apart(self) -> Analyser:
+        if self.eve_socket == self.snort_socket:
+            raise ValueError(f"eve_socket and snort_socket are both {self.eve_socket!r}; give each its own path")
+        for path in (self.eve_socket, self.snort_socket):
+            if path in TAKEN:
+                raise ValueError(f"{path} is a socket of the controller's own; choose another name")
+        return self
 
 
 class Limits(Section):
     """Bounds on what a stranger can make the controller keep or do."""
 
-    connections: int = Field(default=200_000, ge=1)
-    half_open: int = Field(default=4_096, ge=1)
-    held_bytes: int = Field(default=262_144, ge=1_460)
+    connections: Number = Field(default=200_000, ge=1)
+    half_open: Number = Field(default=4_096, ge=1)
+    held_bytes: Number = Field(default=262_144, ge=1_460)
     """Most bytes of one connection held while its verdict is awaited."""
-    syn_rate: int = Field(default=5_000, ge=1)
+    syn_rate: Number = Field(default=5_000, ge=1, le=UINT32)
     """SYNs per second that a switch hands to the controller; the rest are dropped, clients try again."""
 
 
@@ -103,7 +138,7 @@ class Settings(Section):
 
     analyser: Analyser = Analyser()
     limits: Limits = Limits()
-    servers: dict[str, Server] = Field(min_length=1)
+    servers: dict[Name, Server] = Field(min_length=1)
     services: tuple[Service, ...] = Field(min_length=1)
     rules: tuple[Rule, ...] = ()
 
@@ -130,10 +165,25 @@ class Settings(Section):
             other = places.setdefault((server.address, server.port), name)
             if other != name:
                 raise ValueError(f"servers {other} and {name} have the same address and port; remove one")
-        for rule in self.rules:
-            if rule.to is not None and rule.to not in self.servers:
-                raise ValueError(f"a rule migrates to {rule.to!r}, which is no server (known: {known})")
+        families = {self.servers[service.origin].is_ipv6 for service in self.services}
+        first: dict[tuple[int | None, str | None, str | None], int] = {}
+        for number, rule in enumerate(self.rules, start=1):
+            earlier = first.setdefault((rule.sid, rule.msg, rule.classtype), number)
+            if earlier != number:
+                raise ValueError(f"rules {earlier} and {number} match the same alerts; remove one (the first counts)")
+            if rule.to is None:
+                continue
+            if rule.to not in self.servers:
+                raise ValueError(f"rule {number} migrates to {rule.to!r}, which is no server (known: {known})")
+            if self.servers[rule.to].is_ipv6 not in families:
+                raise ValueError(
+                    f"rule {number} migrates to {rule.to}, which has an address of the other IP version than every"
+                    " service; give it one that clients can be translated to"
+                )
         return self
+
+
+KEYS = {key for section in (Settings, Analyser, Limits, Server, Service, Rule) for key in section.model_fields}
 
 
 def run_dir() -> Path:
@@ -187,15 +237,7 @@ def load(path: Path | None = None) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_complaint(item) for item in error.errors())) from error
-
-
-def _complaint(item: object) -> str:
-    """Turn one of pydantic's findings into `where: what`."""
-    facts = dict(item)  # type: ignore[call-overload]
-    where = ".".join(str(part) for part in facts["loc"])
-    text = str(facts["msg"]).removeprefix("Value error, ")
-    return f"{where}: {text}" if where else text
+        raise ConfigError(f"{path}: {complain(error.errors(), KEYS)}") from error
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -214,6 +256,7 @@ def policy_of(settings: Settings) -> Policy:
                 verdict_timeout=service.verdict_timeout,
                 default_verdict=Verdict(service.default_verdict),
                 handshake_timeout=service.handshake_timeout,
+                mirror_bytes=service.mirror_bytes,
                 idle_timeout=service.idle_timeout,
             )
             for service in settings.services
