@@ -171,11 +171,11 @@ def _adopt(world: World, switch: int, group: list[FlowAdd]) -> str:
     if there is None:
         _clear(world, switch, group)
         return ""
+    # A number may have been used before: what silences that connection's servers is another client's.
+    group = [flow for flow in group if _ends(there)[0] in _ends(flow)]
     connection = read_off(world.policy, switch, there, group)
     if connection.key in world.connections:
         return ""
-    # A number may have been used before: what silences that connection's servers is another client's.
-    group = [flow for flow in group if connection.key.client in _ends(flow)]
     connection.opened = min(connection.opened, world.now)
     world.add(connection)
     if connection.path.server is not connection.service.origin:
@@ -191,7 +191,7 @@ def _adopt(world: World, switch: int, group: list[FlowAdd]) -> str:
 
 def _is_from_client(world: World, flow: FlowAdd) -> bool:
     """Return whether a flow carries or holds what a client says to a service that we know."""
-    return end_of(flow.match.ip_dst, flow.match.tcp_dst) in world.services
+    return _ends(flow)[1] in world.services
 
 
 def _ends(flow: FlowAdd) -> tuple[Endpoint, Endpoint]:
@@ -202,7 +202,7 @@ def _ends(flow: FlowAdd) -> tuple[Endpoint, Endpoint]:
 
 def _clear(world: World, switch: int, group: list[FlowAdd]) -> None:
     """Remove what is left of a connection that is over, but for what silences an abandoned server."""
-    if not any(flow.facts is not None for flow in group):
+    if not any(flow.facts is not None or _is_from_client(world, flow) for flow in group):
         for flow in group:
             if _kind(flow) is not Kind.DROP:
                 world.do(FlowDelete(switch, flow.table, flow.match, flow.priority))
