@@ -19,9 +19,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from controller.alerts.sockets import bind_unix, retire_unix
 from controller.core.errors import LocalError, RemoteError
 from controller.core.events import ConnectionReported, StatusReported, StatusRequested
+from controller.sockets.acceptor import Acceptor
+from controller.sockets.complaints import Complaints
 from controller.wire.bus import FrameReader, encode_frame
 
 CLIENT_LIMIT = 64
@@ -34,8 +35,6 @@ WRITE_SIZE = 1 << 16
 """Bytes written at once, about."""
 TURN = 16
 """Events taken from a client before others get a turn: green threads switch only when asked."""
-COMPLAINT_INTERVAL = 5.0
-"""Seconds between two log lines about the same kind of trouble."""
 
 ANSWERS = (ConnectionReported, StatusReported)
 """What only the client that asked gets to hear."""
@@ -75,26 +74,25 @@ class BusServer:
     ) -> None:
         """Bind the socket: from now on clients can connect, though nobody answers yet."""
         self._hub, self._spawn = hub, spawn
-        self._path, self._log = path, logger
+        self._log = logger
         self._accepted = frozenset(accepted)
         self._deliver = deliver
         self._clients: dict[int, Client] = {}
         self._numbers = itertools.count(1)
         self._stopping = False
-        self._complained: dict[str, float] = {}
-        self._listener = bind_unix(path, socket.SOCK_STREAM)
-        self._listener.listen(CLIENT_LIMIT)
+        self._complain = Complaints(logger, "bus")
+        self.streams = Acceptor(hub, path, CLIENT_LIMIT, self._join, self._complain, "a client")
 
     def start(self) -> Any:
         """Begin to accept clients; returns the thread, which ends after `stop`."""
-        return self._spawn(self._accept)
+        return self._spawn(self.streams.run)
 
     def stop(self) -> None:
         """Disconnect everybody and let the threads end. Safe to call again."""
         if self._stopping:
             return
         self._stopping = True
-        retire_unix(self._path, socket.SOCK_STREAM)
+        self.streams.stop()
         for client in list(self._clients.values()):
             self._drop(client)
 
@@ -132,30 +130,11 @@ class BusServer:
 
     # ---- threads ----
 
-    def _accept(self) -> None:
-        while True:
-            stream = None
-            try:
-                stream, _ = self._listener.accept()
-            except OSError as error:
-                if not self._stopping:
-                    self._complain("socket", "cannot accept on %s: %s", self._path, error)
-            if self._stopping:
-                self._listener.close()
-                if stream is not None:
-                    stream.close()
-                return
-            if stream is None:
-                self._hub.sleep(0.1)  # out of descriptors, most likely
-                continue
-            if len(self._clients) >= CLIENT_LIMIT:
-                stream.close()
-                self._complain("clients", "refused a client: %d are connected already", CLIENT_LIMIT)
-                continue
-            client = Client(self._hub, stream, next(self._numbers))
-            self._clients[client.number] = client
-            self._spawn(self._write, client)
-            self._spawn(self._read, client)
+    def _join(self, stream: socket.socket) -> None:
+        client = Client(self._hub, stream, next(self._numbers))
+        self._clients[client.number] = client
+        self._spawn(self._write, client)
+        self._spawn(self._read, client)
 
     def _write(self, client: Client) -> None:
         try:
@@ -192,7 +171,7 @@ class BusServer:
         finally:
             self._drop(client)
             client.written.acquire()
-            client.stream.close()
+            self.streams.release(client.stream)
 
     def _take(self, client: Client, event: Any) -> None:
         """Hand on an event with the time of its arrival; raises RemoteError for one that a client may not send."""
@@ -219,10 +198,3 @@ class BusServer:
         client.queued.release()
         with contextlib.suppress(OSError):
             client.stream.shutdown(socket.SHUT_RDWR)
-
-    def _complain(self, kind: str, text: str, *facts: object) -> None:
-        """Warn about one kind of trouble, at most once in `COMPLAINT_INTERVAL` seconds."""
-        now = monotonic()
-        if now - self._complained.get(kind, -COMPLAINT_INTERVAL) >= COMPLAINT_INTERVAL:
-            self._complained[kind] = now
-            self._log.warning("bus: " + text, *facts)

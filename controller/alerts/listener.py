@@ -8,7 +8,6 @@ never memory and never the reader's turn. Works on green threads and on native o
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 from collections import deque
@@ -19,9 +18,11 @@ from time import monotonic
 from typing import Any
 
 from controller.alerts.parser import AlertParser
-from controller.alerts.sockets import bind_unix, retire_unix
 from controller.core.errors import RemoteError
 from controller.core.events import AlertRaised
+from controller.sockets.acceptor import Acceptor
+from controller.sockets.complaints import Complaints
+from controller.sockets.unix import bind_unix, retire_unix
 from controller.wire.snort_alert import LARGEST
 
 QUEUE_LIMIT = 1_024
@@ -32,8 +33,6 @@ STREAM_LIMIT = 8
 """Analysers connected to the stream at once."""
 TURN = 16
 """Alerts read before others get a turn: green threads switch only when asked."""
-COMPLAINT_INTERVAL = 5.0
-"""Seconds between two log lines about the same kind of trouble."""
 
 
 @dataclass(slots=True)
@@ -43,7 +42,6 @@ class Counters:
     delivered: int = 0
     dropped: int = 0
     malformed: int = 0
-    refused: int = 0
 
 
 class AlertListener:
@@ -73,33 +71,27 @@ class AlertListener:
         self._log = logger
         self._queue: deque[AlertRaised | None] = deque()
         self._queued = hub.Semaphore(0)
-        self._streams: set[socket.socket] = set()
         self._stopping = False
-        self._complained: dict[str, float] = {}
-        self._eve = bind_unix(eve_path, socket.SOCK_STREAM)
+        self._complain = Complaints(logger, "alerts")
+        self.streams = Acceptor(hub, eve_path, STREAM_LIMIT, self._take_stream, self._complain, "an analyser")
         try:
             self._snort = bind_unix(snort_path, socket.SOCK_DGRAM)
         except BaseException:
-            self._eve.close()
-            eve_path.unlink(missing_ok=True)
+            self.streams.abandon()
             raise
-        self._eve.listen(STREAM_LIMIT)
 
     def start(self) -> list[Any]:
         """Begin to read; returns the threads, which end after `stop`."""
         self._log.info("alerts: listening on %s (Suricata) and %s (Snort)", self._eve_path, self._snort_path)
-        return [self._spawn(task) for task in (self._send_on, self._read_datagrams, self._accept_streams)]
+        return [self._spawn(task) for task in (self._send_on, self._read_datagrams, self.streams.run)]
 
     def stop(self) -> None:
         """Close everything and let the threads end; alerts still queued are given up. Safe to call again."""
         if self._stopping:
             return
         self._stopping = True
-        retire_unix(self._eve_path, socket.SOCK_STREAM)
+        self.streams.stop()
         retire_unix(self._snort_path, socket.SOCK_DGRAM)
-        for stream in list(self._streams):
-            with contextlib.suppress(OSError):
-                stream.shutdown(socket.SHUT_RDWR)
         self._queue.clear()
         self._queue.append(None)
         self._queued.release()
@@ -137,29 +129,8 @@ class AlertListener:
             if taken % TURN == 0:
                 self._hub.sleep(0)
 
-    def _accept_streams(self) -> None:
-        while True:
-            stream = None
-            try:
-                stream, _ = self._eve.accept()
-            except OSError as error:
-                if not self._stopping:
-                    self._complain("socket", "cannot accept on %s: %s", self._eve_path, error)
-            if self._stopping:
-                self._eve.close()
-                if stream is not None:
-                    stream.close()
-                return
-            if stream is None:
-                self._hub.sleep(0.1)  # out of descriptors, most likely
-                continue
-            if len(self._streams) >= STREAM_LIMIT:
-                self.counters.refused += 1
-                stream.close()
-                self._complain("streams", "refused an analyser: %d are connected already", STREAM_LIMIT)
-                continue
-            self._streams.add(stream)
-            self._spawn(self._read_stream, stream)
+    def _take_stream(self, stream: socket.socket) -> None:
+        self._spawn(self._read_stream, stream)
 
     def _read_stream(self, stream: socket.socket) -> None:
         self._log.info("alerts: an analyser has connected")
@@ -187,8 +158,7 @@ class AlertListener:
         except OSError as error:
             self._log.debug("alerts: an analyser's connection broke: %s", error)
         finally:
-            self._streams.discard(stream)
-            stream.close()
+            self.streams.release(stream)
         if pending or is_overlong:
             self._reject("an EVE line that ended with its connection")
         self._log.info("alerts: an analyser has disconnected")
@@ -215,10 +185,3 @@ class AlertListener:
     def _reject(self, reason: str) -> None:
         self.counters.malformed += 1
         self._complain("malformed", "ignored %d malformed alerts so far; the last: %s", self.counters.malformed, reason)
-
-    def _complain(self, kind: str, text: str, *facts: object) -> None:
-        """Warn about one kind of trouble, at most once in `COMPLAINT_INTERVAL` seconds."""
-        now = monotonic()
-        if now - self._complained.get(kind, -COMPLAINT_INTERVAL) >= COMPLAINT_INTERVAL:
-            self._complained[kind] = now
-            self._log.warning("alerts: " + text, *facts)

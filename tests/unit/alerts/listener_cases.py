@@ -2,28 +2,17 @@
 """`python listener_cases.py HUB CASE DIRECTORY` runs a case of `test_listener.py`; its last line says it passed."""
 
 import json
-import sys
-
-if sys.argv[1] == "eventlet":
-    import eventlet
-
-    eventlet.sleep()
-    eventlet.monkey_patch(thread=False)  # as ryu-manager does
-
-import logging
 import socket
 import subprocess
-import threading
-import time
-from pathlib import Path
+import sys
+
+from hub_case import DIRECTORY, HUB, hub, logger_into, run, until
 
 from controller.alerts import listener as room
 from controller.alerts.listener import AlertListener
 from controller.alerts.parser import AlertParser
 from controller.wire.snort_alert import LARGEST, USUAL_SIZE, SnortAlert, encode_snort_alert
 
-HUB, CASE, DIRECTORY = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-DEADLINE = 30.0
 FLOOD = """
 import socket, sys
 flooder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -33,34 +22,6 @@ while True:
 """
 
 
-class Native:
-    """What the listener needs of a hub, on native threads."""
-
-    Semaphore = threading.Semaphore
-    sleep = staticmethod(time.sleep)
-
-    @staticmethod
-    def spawn(task, *arguments):
-        thread = threading.Thread(target=task, args=arguments, daemon=True)
-        thread.start()
-        return thread
-
-
-if HUB == "eventlet":
-    import eventlet.semaphore
-
-    class Green(Native):
-        """The same on green threads."""
-
-        Semaphore = eventlet.semaphore.Semaphore
-        sleep = staticmethod(eventlet.sleep)
-        spawn = staticmethod(eventlet.spawn)
-
-    hub = Green
-else:
-    hub = Native
-
-
 class Bench:
     """A listener whose events are collected in a list."""
 
@@ -68,14 +29,8 @@ class Bench:
         self.events = []
         self.eve, self.snort = DIRECTORY / "eve.sock", DIRECTORY / "snort_alert"
         self.logged = []
-        logger = logging.getLogger("case")
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-        handler = logging.Handler()
-        handler.emit = lambda record: self.logged.append(record.getMessage())
-        logger.addHandler(handler)
         self.listener = AlertListener(
-            hub, hub.spawn, AlertParser(), deliver or self.events.append, self.eve, self.snort, logger
+            hub, hub.spawn, AlertParser(), deliver or self.events.append, self.eve, self.snort, logger_into(self.logged)
         )
         self.counters = self.listener.counters
         self.threads = self.listener.start()
@@ -89,14 +44,6 @@ class Bench:
         sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sender.connect(str(self.snort))
         return sender
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain")
-        hub.sleep(0.005)
 
 
 def line(sid):
@@ -199,9 +146,9 @@ def too_many_streams(bench):
         stream.sendall(line(number))
     until(lambda: len(bench.events) == room.STREAM_LIMIT)
     assert bench.connect().recv(1) == b"", "one too many is hung up on"
-    assert bench.counters.refused == 1
+    assert bench.listener.streams.refused == 1
     streams.pop().close()
-    until(lambda: len(bench.listener._streams) < room.STREAM_LIMIT)
+    until(lambda: len(bench.listener.streams) < room.STREAM_LIMIT)
     bench.connect().sendall(line(99))
     until(lambda: bench.events[-1].sid == 99)
 
@@ -222,14 +169,8 @@ def stop_ends_threads(bench):
     bench.listener.stop()
     bench.listener.stop()
     assert stream.recv(1) == b""
-    if HUB == "native":
-        for thread in bench.threads:
-            thread.join(DEADLINE)
-            assert not thread.is_alive()
-    else:
-        with eventlet.Timeout(DEADLINE):
-            for thread in bench.threads:
-                thread.wait()
+    for thread in bench.threads:
+        hub.join(thread)
 
 
 def order_is_kept(bench):
@@ -281,8 +222,4 @@ def others_get_their_turn(bench):
 
 
 bench = Bench()
-try:
-    globals()[CASE](bench)
-finally:
-    bench.listener.stop()
-print(json.dumps({"case": CASE, "hub": HUB, "passed": True}))
+run(globals(), bench, bench.listener.stop)

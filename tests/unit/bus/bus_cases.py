@@ -1,24 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python bus_cases.py HUB CASE DIRECTORY` runs a case of `test_bus_server.py`; its last line says it passed."""
 
-import json
-import sys
-
-if sys.argv[1] == "eventlet":
-    import eventlet
-
-    eventlet.sleep()
-    eventlet.monkey_patch(thread=False)  # as ryu-manager does
-
-import logging
 import random
 import socket
 import stat
-import threading
 import time
-from pathlib import Path
 
 import pytest
+from hub_case import DEADLINE, DIRECTORY, HUB, hub, logger_into, run, until
 
 from controller import bus_server as room
 from controller.bus_client import BusClient, BusError
@@ -34,37 +23,7 @@ from controller.core.events import (
 from controller.core.segment import ConnectionKey, Endpoint
 from controller.wire.bus import LARGEST, encode_frame
 
-HUB, CASE, DIRECTORY = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-DEADLINE = 30.0
 KEY = ConnectionKey(Endpoint("10.0.0.3", 4_000), Endpoint("10.0.0.1", 80))
-
-
-class Native:
-    """What the server needs of a hub, on native threads."""
-
-    Semaphore = threading.Semaphore
-    sleep = staticmethod(time.sleep)
-
-    @staticmethod
-    def spawn(task, *arguments):
-        thread = threading.Thread(target=task, args=arguments, daemon=True)
-        thread.start()
-        return thread
-
-
-if HUB == "eventlet":
-    import eventlet.semaphore
-
-    class Green(Native):
-        """The same on green threads."""
-
-        Semaphore = eventlet.semaphore.Semaphore
-        sleep = staticmethod(eventlet.sleep)
-        spawn = staticmethod(eventlet.spawn)
-
-    hub = Green
-else:
-    hub = Native
 
 
 class Bench:
@@ -73,14 +32,8 @@ class Bench:
     def __init__(self):
         self.path = DIRECTORY / "bus.sock"
         self.delivered, self.logged = [], []
-        logger = logging.getLogger("case")
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = False
-        handler = logging.Handler()
-        handler.emit = lambda record: self.logged.append(record.getMessage())
-        logger.addHandler(handler)
         accepted = (MigrationRequested, DrainRequested, StatusRequested)
-        self.server = BusServer(hub, hub.spawn, self.path, accepted, self._deliver, logger)
+        self.server = BusServer(hub, hub.spawn, self.path, accepted, self._deliver, logger_into(self.logged))
         self.thread = self.server.start()
 
     def _deliver(self, event):
@@ -102,14 +55,6 @@ class Bench:
         stream.connect(str(self.path))  # without a timeout yet: with one, a full backlog is an error
         stream.settimeout(DEADLINE)
         return stream
-
-
-def until(condition):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain")
-        hub.sleep(0.005)
 
 
 def fact(number):
@@ -211,7 +156,10 @@ def garbage_never_kills(bench):
             data[seed.randrange(len(data))] = seed.randrange(256)
         stream.sendall(bytes(data[: seed.randrange(1, len(data))]))
         stream.close()  # often in the middle of a frame
-    until(lambda: bench.server.clients == 0)
+    last = bench.raw()
+    last.sendall(b"GET / HTTP/1.1")
+    assert is_deaf(last), "it is taken, or refused, after all the others"
+    until(lambda: len(bench.server.streams) == 0)
     witness = bench.connect()
     witness.send(DrainRequested(0.0, "r", "server1"))
     until(lambda: any(isinstance(event, DrainRequested) for event in bench.delivered))
@@ -240,7 +188,7 @@ def too_many_clients(bench):
         clients.append(bench.connect())
     assert bench.raw().recv(1) == b"", "one too many is hung up on"
     clients.pop().close()
-    until(lambda: bench.server.clients < room.CLIENT_LIMIT)
+    until(lambda: len(bench.server.streams) < room.CLIENT_LIMIT)
     late = bench.connect()
     bench.server.publish(fact(1))
     assert late.receive(DEADLINE) == clients[0].receive(DEADLINE) == fact(1)
@@ -280,18 +228,9 @@ def stop_ends_everything(bench):
     with pytest.raises(BusError, match="has gone"):
         client.receive(DEADLINE)
     assert not bench.path.exists()
-    if HUB == "native":
-        bench.thread.join(DEADLINE)
-        assert not bench.thread.is_alive()
-    else:
-        with eventlet.Timeout(DEADLINE):
-            bench.thread.wait()
+    hub.join(bench.thread)
     bench.server.publish(fact(1))
 
 
 bench = Bench()
-try:
-    globals()[CASE](bench)
-finally:
-    bench.server.stop()
-print(json.dumps({"case": CASE, "hub": HUB, "passed": True}))
+run(globals(), bench, bench.server.stop)

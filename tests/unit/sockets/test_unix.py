@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from controller.alerts.sockets import bind_unix, retire_unix
 from controller.core.errors import ConfigError
+from controller.sockets.unix import bind_unix, retire_unix
 
 KINDS = pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["stream", "datagram"])
 
