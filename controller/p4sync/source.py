@@ -261,8 +261,8 @@ class Source:
             self._restore()
 
     def _decided_early(self, event: inputs.Decided) -> None:
-        """The destination has given the session up by itself (its switch restarted, say)."""
-        if event.committed:
+        """Hear that it was given up there (its switch restarted, say), or that an earlier submission did it."""
+        if event.committed and not self._submitted:
             raise TransitionError(self.state, "a commit that was not asked for")
         self._reason = event.reason
         self._decided(event)
