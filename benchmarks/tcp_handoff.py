@@ -23,7 +23,7 @@ REQUESTS = str(Path(__file__).with_name("_requests.py"))
 
 def ask(net: BatonNet, where: tuple[str, int], text: str, count: int, at_once: int) -> list[dict[str, float]]:
     """Run requests in the client's host and return their times."""
-    command = [sys.executable, REQUESTS, where[0], str(where[1]), text, str(count), str(at_once)]
+    command = [sys.executable, REQUESTS, "ask", where[0], str(where[1]), text, str(count), str(at_once)]
     done = net.run("h3", command, timeout=60 + count)
     if done.returncode:
         raise BenchmarkError(f"requests failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -77,7 +77,7 @@ def run(bench: Bench) -> Outcome:
         net.start_analyser()
         net.start_controller()
         for host, where in (("h1", SERVER1), ("h2", SERVER2), ("h2", (SERVER2[0], PLAIN_PORT))):
-            start_server(net, host, *where)
+            start_server(net, host, *where, program=REQUESTS)
         handoffs(net, 3, 1)
         alone = handoffs(net, count, 1)
         bench.progress(f"one after another: {summary(alone['handoff_ms'], 3)}")

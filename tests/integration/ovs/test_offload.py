@@ -6,6 +6,7 @@ never look at a partial checksum. UDP checks what TCP's own retransmission would
 """
 
 import json
+import re
 import sys
 
 import pytest
@@ -157,3 +158,10 @@ def test_segments_respect_an_mss_below_the_mtu(tso_pair, advertised, rewritten):
     assert seen["segments"] >= 4 * MEGABYTE // (advertised - 12)
     assert average_size(pair.ovs, pair.client) > 2 * MTU
     assert checksum_errors(pair.client, pair.server) == 0
+
+
+def test_the_switch_has_room_for_a_window_of_large_segments(tso_pair):
+    sockets = tso_pair.ovs.namespace.run("ss", "--packet", "--memory").stdout
+    buffers = [int(size) for size in re.findall(r"skmem:\(r\d+,rb(\d+),", sockets)]
+    assert len(buffers) >= 2, sockets  # one for each host
+    assert buffers == [4 << 20] * len(buffers)  # 2 MiB asked for, which the kernel doubles

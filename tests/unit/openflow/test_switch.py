@@ -204,6 +204,12 @@ def test_tokens_are_answered_after_the_barrier_in_order(ready, channel, events):
     assert events == [BarrierReplied(DPID, 5), BarrierReplied(DPID, 6), BarrierReplied(DPID, 7)]
 
 
+def test_a_token_that_several_commands_share_is_answered_once(ready, channel, events):
+    ready.send([FlowAdd(DPID, 0, 1, Match(), token=5), FlowAdd(DPID, 0, 2, Match(), token=5), Barrier(DPID, 5)])
+    answer(ready, channel.take())
+    assert events == [BarrierReplied(DPID, 5)]
+
+
 def test_a_refused_command_is_not_done_as_well(ready, channel, events):
     ready.send([FlowAdd(DPID, 0, 1, Match(), token=5), FlowAdd(DPID, 0, 2, Match(), token=6)])
     sent = channel.take()
