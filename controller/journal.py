@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from controller.wire.event_record import record_of
+from controller.wire.event_record import encode_record, record_of
 
 NAME = "events.jsonl"
 LIMIT = 64 << 20
@@ -32,8 +30,7 @@ class Journal:
     def append(self, *events: object) -> None:
         """Write events, with the wall time beside their own monotonic one."""
         wall = time.time()
-        records: list[dict[str, Any]] = [record_of(event) | {"wall": wall} for event in events]
-        lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records).encode()
+        lines = "".join([encode_record(record_of(event) | {"wall": wall}) + "\n" for event in events]).encode()
         os.write(self._file, lines)
         self._size += len(lines)
         if self._size > self._limit:

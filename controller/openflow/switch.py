@@ -187,11 +187,12 @@ class Switch:
             return
         if self.state is State.CHECKING:
             self._finish_check()
+        done: dict[int, None] = {}
         for command_xid in waiting:
             self._meters.pop(command_xid, None)
-            token = self._tokens.pop(command_xid, 0)
-            if token:
-                self._report(BarrierReplied(self.id, token))
+            done[self._tokens.pop(command_xid, 0)] = None
+        for token in filter(None, done):  # several commands may share one token: it is answered once
+            self._report(BarrierReplied(self.id, token))
 
     def flows_received(self, xid: int, flags: int, body: bytes) -> None:
         """Take a part of the answer to ``ReadFlows``."""

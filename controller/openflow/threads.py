@@ -7,6 +7,7 @@ Never block in a handler by other means than the framework's hub: on Ryu that st
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -49,7 +50,12 @@ class Alarms:
 
     def wake_at(self, when: float, fact: Any) -> None:
         """Post ``fact`` at (monotonic) ``when``, at once if that has passed. Equal times keep their order."""
-        self._changed.put((when, next(self._order), fact))
+        entry = (when, next(self._order), fact)
+        # One heap operation is atomic: it runs in C and compares only numbers. The thread is woken by an earlier
+        # deadline than the one that it sleeps for, which is rare; a switch of threads for each would cost more than it.
+        heapq.heappush(self._heap, entry)
+        if self._heap[0] is entry:
+            self._changed.put(None)
 
     def stop(self) -> None:
         """End the thread; what has not been posted is forgotten."""
@@ -61,12 +67,8 @@ class Alarms:
         while not self._stopped:
             wait = self._heap[0][0] - clock() if self._heap else None
             if wait is None or wait > 0:
-                try:
-                    entry = self._changed.get(timeout=wait)
-                except hub.QueueEmpty:
-                    entry = None
-                if entry is not None:
-                    heapq.heappush(self._heap, entry)
+                with contextlib.suppress(hub.QueueEmpty):
+                    self._changed.get(timeout=wait)
                 continue
             _, _, fact = heapq.heappop(self._heap)
             try:

@@ -63,17 +63,30 @@ def decode_connection(text: str) -> ConnectionKey:
     return ConnectionKey(decode_endpoint(client), decode_endpoint(service))
 
 
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in EVENTS.values()
+}
+_write = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def record_of(event: object) -> dict[str, Any]:
     """Return an event as a JSON object."""
-    record: dict[str, Any] = {"event": type(event).__name__, "schema": SCHEMA}
-    for field in dataclasses.fields(event):  # type: ignore[arg-type]
-        record[field.name] = _plain(getattr(event, field.name))
+    kind = type(event)
+    record: dict[str, Any] = {"event": kind.__name__, "schema": SCHEMA}
+    for name in _FIELDS[kind]:
+        value = getattr(event, name)
+        record[name] = value if type(value) in _AS_IS else _plain(value)
     return record
+
+
+def encode_record(record: dict[str, Any]) -> str:
+    """Return a record as one line of JSON without the line's end."""
+    return _write(record)
 
 
 def encode_event(event: object) -> bytes:
     """Return an event as one line of JSON without the line's end."""
-    return json.dumps(record_of(event), separators=(",", ":")).encode()
+    return _write(record_of(event)).encode()
 
 
 def decode_event(line: bytes | str) -> Any:
@@ -87,6 +100,9 @@ def decode_event(line: bytes | str) -> Any:
         return kind(**{name: _typed(hints[name], value) for name, value in record.items()})
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, binascii.Error) as error:
         raise RemoteError(f"not an event: {error}") from error
+
+
+_AS_IS = frozenset({str, int, float, bool, type(None)})
 
 
 def _plain(value: Any) -> Any:
