@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 
 CHUNK = 1 << 16
 LONGEST_HEAD = 256
+NOT_THERE = "is a server listening at {0.address}:{0.port}, and has the controller had its few seconds to start?"
 TCP_INFO_TOTAL_RETRANS = 100  # offset of tcpi_total_retrans in struct tcp_info (linux/tcp.h)
 
 
@@ -213,10 +214,9 @@ def converse(report: Report, lines: Iterable[bytes], options: argparse.Namespace
         client.finish()
     except WrongAnswerError as error:
         report.error, report.exit_code = str(error), 1
-    except TimeoutError:
-        report.error, report.exit_code = f"no answer within {options.timeout:g} s", 3
     except OSError as error:
-        report.error, report.exit_code = str(error), 3
+        told = f"no answer within {options.timeout:g} s" if isinstance(error, TimeoutError) else str(error)
+        report.error, report.exit_code = told if client else f"{told}; {NOT_THERE.format(report)}", 3
     finally:
         if client is not None:
             report.retransmits = client.retransmits()

@@ -24,7 +24,7 @@ from demo import sequence_diagram, steps, timeline
 from demo.capture import PORT_NAMES, read_pcap, recording
 from demo.journal import JournalReader, belongs_to
 from demo.openflow_log import read_messages
-from topo import HOSTS, REPOSITORY, SERVER1, SERVER2, BatonNet, TopoError, wait_for
+from topo import HOSTS, REPOSITORY, SERVER1, SERVER2, BatonNet, TopoError, check_machine, wait_for
 
 OUTPUTS = ("openflow.txt", "events.jsonl", "flows.txt", "sequence.svg", "controller.log", "analyser.log")
 PYTHON = sys.executable
@@ -271,13 +271,15 @@ def readable_flow(line: str) -> str:
 
 def run(out: Path, framework: str | None, tso: bool) -> int:
     """Play the demo; return 0 when every check held, 1 when one did not."""
+    net = BatonNet(private=True, tso=tso)
+    check_machine(net.prefix)  # first of all: who is not root cannot write to an earlier run's directory either
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in (*OUTPUTS, *(f"{place}.pcap" for place in PORT_NAMES.values())):
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise TopoError(f"cannot write to {out}: {error.strerror}; choose another directory with --out") from error
-    with BatonNet(private=True, tso=tso) as net:
+    with net:
         console = Console()
         scenario = Scenario(net, out, console if console.is_terminal else Console(width=120))
         try:

@@ -9,12 +9,14 @@ reaper, a process of its own, does the same when the owner could not (SIGKILL, a
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -124,12 +126,22 @@ def clear_run_dir(run_dir: Path, everything: bool) -> None:
     if everything:
         shutil.rmtree(run_dir, ignore_errors=True)
         return
-    for name in ("s1", "topo.json", "topo.lock"):
+    for path in run_dir.glob("*"):
+        if path.is_socket() and not _is_used(path):  # of a controller or analyser that was killed with the network
+            path.unlink(missing_ok=True)
+    for name in ("s1", "p4", "topo.json", "topo.lock"):
         path = run_dir / name
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     with contextlib.suppress(OSError):
         run_dir.rmdir()  # only where nobody else keeps something there
+
+
+def _is_used(path: Path) -> bool:
+    """Tell whether a living process listens on the socket at ``path``: a controller may have been started elsewhere."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN, errno.EPROTOTYPE)
 
 
 def reap(mark: str, run_dir: Path, everything: bool) -> None:

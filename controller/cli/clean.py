@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from controller.config import run_dir
+from controller.sockets.unix import is_used
 
 NAMESPACES = Path("/run/netns")
 OURS = re.compile(r"(?:baton|eccp)\D*(\d+)")
@@ -77,15 +78,14 @@ def _is_inhabited(namespace: Path) -> bool:
 
 
 def stale_sockets() -> list[Path]:
-    """Return the OpenFlow socket of the run directory if no controller holds its lock."""
-    path = run_dir() / "openflow.sock"
+    """Return the sockets in the run directory that nobody listens on, if no controller holds its lock."""
     try:
         lock = os.open(run_dir() / "openflow.lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return []
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return [path] if path.exists() else []
+        return sorted(path for path in run_dir().iterdir() if path.is_socket() and not is_used(path))
     except OSError:
         return []
     finally:

@@ -18,9 +18,9 @@ from controller.cli.clean import find_leftovers, remove_leftovers
 from controller.cli.doctor import CHECKS, Finding, Status
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SUB_COMMANDS = ("migration", "p4sync", "eccp")
+SUB_COMMANDS = ("migration", "ship", "keys", "p4sync", "eccp")
 """Modules of this room whose ``app`` is mounted under their name, if they are there and their libraries too."""
-TOP_LEVEL = ("migration",)
+TOP_LEVEL = ("migration", "ship")
 """Those of them whose commands stand directly under ``baton``."""
 
 MARKS = {Status.OK: "[green]ok[/]", Status.WARNING: "[yellow]note[/]", Status.FAILED: "[red]FAILED[/]"}
@@ -60,7 +60,8 @@ def doctor(
     elif failed:
         console.print(f"[red]{len(failed)} of {len(findings)} checks failed[/]")
     else:
-        console.print(f"[green]all {len(findings)} checks passed[/]")
+        notes = sum(finding.status is Status.WARNING for finding in findings)
+        console.print(f"[green]none of {len(findings)} checks failed[/]{f', {notes} to note' if notes else ''}")
     raise typer.Exit(1 if failed else 0)
 
 

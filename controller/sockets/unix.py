@@ -53,6 +53,13 @@ def retire_unix(path: Path, kind: socket.SocketKind) -> None:
         path.unlink()
 
 
+def is_used(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
+    """Tell whether a living process listens on the socket at ``path``, of whatever kind; it may see a connection."""
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN, errno.EPROTOTYPE)
+
+
 def _remove_stale(path: Path, kind: socket.SocketKind) -> None:
     try:
         mode = path.lstat().st_mode
@@ -60,10 +67,7 @@ def _remove_stale(path: Path, kind: socket.SocketKind) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigError(f"{path} exists and is no socket; move it away or configure another path")
-    with socket.socket(socket.AF_UNIX, kind) as probe:
-        probe.setblocking(False)
-        failed = probe.connect_ex(str(path))
-    if failed in (0, errno.EAGAIN, errno.EPROTOTYPE):
+    if is_used(path, kind):
         raise ConfigError(f"{path} is in use by another process; stop that one or configure another path")
     with contextlib.suppress(FileNotFoundError):
         path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,13 +62,19 @@ def test_without_named_namespaces_nothing_is_left(namespaces, monkeypatch):
 @pytest.fixture
 def run_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("BATON_RUN_DIR", str(tmp_path))
-    (tmp_path / "openflow.sock").touch()
+    for name, kind in (("openflow.sock", socket.SOCK_STREAM), ("snort_alert", socket.SOCK_DGRAM)):
+        with socket.socket(socket.AF_UNIX, kind) as crashed:
+            crashed.bind(str(tmp_path / name))
+    (tmp_path / "events.jsonl").touch()
     return tmp_path
 
 
 def test_the_socket_of_a_dead_controller_is_stale(run_dir):
     (run_dir / "openflow.lock").touch()
-    assert clean.stale_sockets() == [run_dir / "openflow.sock"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as alive:
+        alive.bind(str(run_dir / "another.sock"))
+        alive.listen(1)
+        assert clean.stale_sockets() == [run_dir / "openflow.sock", run_dir / "snort_alert"]
 
 
 def test_the_socket_of_a_living_controller_is_not(run_dir):
@@ -83,10 +90,13 @@ def test_a_socket_without_a_lock_is_not_ours(run_dir):
 def test_removing_removes_what_was_found_and_nothing_else(run_dir, namespaces, monkeypatch):
     (run_dir / "openflow.lock").touch()
     monkeypatch.setattr(clean, "_networks", lambda repository, remove: [])
-    assert clean.find_leftovers(REPOSITORY) == [f"socket {run_dir / 'openflow.sock'}"]
+    assert clean.find_leftovers(REPOSITORY) == [
+        f"socket {run_dir / 'openflow.sock'}",
+        f"socket {run_dir / 'snort_alert'}",
+    ]
     assert clean.remove_leftovers(REPOSITORY) == []
     assert not (run_dir / "openflow.sock").exists()
-    assert (run_dir / "openflow.lock").exists()
+    assert {path.name for path in run_dir.iterdir()} == {"openflow.lock", "events.jsonl"}
 
 
 def test_a_cleaner_that_fails_is_told(monkeypatch, tmp_path):

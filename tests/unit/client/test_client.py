@@ -111,7 +111,7 @@ def test_a_server_that_ends_or_is_not_there_is_reported(capsys):
     assert "ended" in report["error"]
     code, report = ask(capsys, port, "x")
     assert code == 3
-    assert "refused" in report["error"]
+    assert "refused; is a server listening at" in report["error"]
 
 
 def test_a_silent_server_is_not_waited_for_long(capsys):

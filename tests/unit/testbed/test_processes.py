@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -90,8 +91,13 @@ def test_clearing_leaves_what_others_put_there(tmp_path):
     (tmp_path / "s1" / "conf.db").write_text("")
     (tmp_path / "topo.json").write_text("{}")
     (tmp_path / "events.jsonl").write_text("")
-    clear_run_dir(tmp_path, everything=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as killed:
+        killed.bind(str(tmp_path / "openflow.sock"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as alive:
+        alive.bind(str(tmp_path / "eve.sock"))
+        alive.listen(1)
+        clear_run_dir(tmp_path, everything=False)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["eve.sock", "events.jsonl"]
     clear_run_dir(tmp_path, everything=True)
     assert not tmp_path.exists()
 
