@@ -16,6 +16,8 @@ from topo import BatonNet, wait_for
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEMO = [sys.executable, str(REPOSITORY / "topo.py"), "--demo"]
 DEADLINE = 60
+MOMENTS = 10
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def marks_of(pid):
@@ -38,6 +40,15 @@ def in_run_dir(name):
     return lambda pid: any(Path("/run").glob(f"baton-{pid}.*/{name}"))
 
 
+def network_of_the_machine():
+    """Return the links and the named network namespaces that a demo could have left, those of other tests aside."""
+    namespaces = os.listdir("/run/netns") if Path("/run/netns").exists() else []
+    return (
+        {name for name in os.listdir("/sys/class/net") if not name.startswith("eccp")},
+        {name for name in namespaces if not name.startswith(("baton-", "eccp"))},
+    )
+
+
 STAGES = {
     "at once": lambda pid: True,
     "run directory": in_run_dir(""),
@@ -58,9 +69,12 @@ def start(tmp_path):
         )
 
 
-def finish(demo, number, tmp_path):
-    """Send the signal; check the end; return what was printed."""
-    demo.send_signal(number)
+def finish(demo, number, tmp_path, everybody=False):
+    """Send the signal, to all its processes as a terminal does if wanted; check the end; return what was printed."""
+    if everybody:
+        os.killpg(demo.pid, number)
+    else:
+        demo.send_signal(number)
     code = demo.wait(DEADLINE)
     wait_for("nothing to be left", lambda: not marks_of(demo.pid), DEADLINE)
     printed = (tmp_path / "output").read_text()
@@ -87,7 +101,8 @@ def test_interrupted_at_random_moments_beside_another_network(tmp_path):
     with BatonNet(private=True) as other:
         other.forward_all()
         ping = other.popen("h3", ["ping", "-q", "-i", "0.05", "10.0.0.1"], stdout=subprocess.PIPE, text=True)
-        for attempt in range(4):
+        links, namespaces = network_of_the_machine()
+        for attempt in range(MOMENTS):
             directory = tmp_path / str(attempt)
             directory.mkdir()
             demo = start(directory)
@@ -96,10 +111,11 @@ def test_interrupted_at_random_moments_beside_another_network(tmp_path):
                 try:
                     demo.wait(with_timeout)
                 except subprocess.TimeoutExpired:
-                    finish(demo, random.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]), directory)
+                    finish(demo, random.choice(SIGNALS), directory, everybody=random.random() < 0.5)
             finally:
                 demo.kill()
                 demo.wait()
+        assert network_of_the_machine() == (links, namespaces)
         assert ping.poll() is None
         ping.send_signal(signal.SIGINT)
         told = ping.communicate(timeout=DEADLINE)[0]

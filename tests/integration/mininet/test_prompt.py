@@ -2,8 +2,12 @@
 """The Mininet prompt and the terminals, used as a person would, without a display."""
 
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,72 @@ def test_the_prompt_runs_the_scenario_by_hand(tmp_path):
     left = [path.name for path in (tmp_path / "run").iterdir()] if (tmp_path / "run").exists() else []
     assert "s1" not in left
     assert "topo.json" not in left
+
+
+class Person:
+    """Sits at a terminal and types."""
+
+    def __init__(self, *command, run_dir):
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.environ["BATON_RUN_DIR"] = str(run_dir)
+            os.chdir(REPOSITORY)
+            os.execvp(command[0], command)
+        self.ended = None
+
+    def sees(self, text):
+        """Read until a text appears (or all there is, for None); return what was read."""
+        seen, end = b"", time.monotonic() + 90
+        while text is None or text.encode() not in seen:
+            ready, _, _ = select.select([self.terminal], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"{text!r} did not appear: {seen.decode(errors='replace')}"
+            try:
+                seen += os.read(self.terminal, 65_536)
+            except OSError:  # the other side has gone
+                assert text is None, seen.decode(errors="replace")
+                break
+        return seen.decode(errors="replace")
+
+    def types(self, text):
+        os.write(self.terminal, text.encode())
+
+    def leave(self):
+        """Wait for the end; return the exit code."""
+        self.ended = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.ended
+
+    def close(self):
+        if self.ended is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.terminal)
+
+
+def test_at_a_terminal(tmp_path):
+    """Ctrl-C ends a command, never the network; Ctrl-D leaves; nothing but the records stays."""
+    person = Person(*TOPO, "--controller", "--no-analyser", run_dir=tmp_path / "run")
+    try:
+        printed = person.sees(PROMPT)
+        assert "h3 python3 client/client.py" in printed
+        person.types("\x03")
+        printed += person.sees(PROMPT)
+        person.types("h3 ping 10.0.0.1\n")
+        printed += person.sees("bytes from 10.0.0.1")
+        person.types("\x03")
+        printed += person.sees(PROMPT)
+        person.types("no such command\n")
+        printed += person.sees(PROMPT)
+        person.types("h3 python3 client/client.py hello\n")
+        printed += person.sees("is a server listening at 10.0.0.1:11111")
+        printed += person.sees(PROMPT)
+        person.types("\x04")
+        printed += person.sees(None)
+        assert person.leave() == 0
+    finally:
+        person.close()
+    assert "Traceback" not in printed
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left <= {"controller.log", "events.jsonl", "openflow.lock"}, left
 
 
 def test_hosts_reach_each_other_through_the_controller(tmp_path):
