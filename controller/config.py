@@ -133,6 +133,22 @@ class Limits(Section):
     """SYNs per second that a switch hands to the controller; the rest are dropped, clients try again."""
 
 
+class P4Switch(Section):
+    """A P4 switch: which server it stands before, and where its agent listens (relative to the run directory)."""
+
+    server: str
+    control: str | None = None
+
+
+class P4Sync(Section):
+    """P4 switches by name, and the number that each service has in all of them (docs/p4sync.md)."""
+
+    switches: dict[Name, P4Switch] = {}
+    services: dict[str, Annotated[int, Field(ge=1, le=65_535)]] = {}
+    settle: Seconds = 0.2
+    """Seconds after a cutover until the old switch has seen the last packets that were on their way."""
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -141,6 +157,26 @@ class Settings(Section):
     servers: dict[Name, Server] = Field(min_length=1)
     services: tuple[Service, ...] = Field(min_length=1)
     rules: tuple[Rule, ...] = ()
+    p4sync: P4Sync = P4Sync()
+
+    @model_validator(mode="after")
+    def _switches_consistent(self) -> Settings:
+        before: dict[str, str] = {}
+        for name, switch in self.p4sync.switches.items():
+            if switch.server not in self.servers:
+                known = ", ".join(sorted(self.servers))
+                raise ValueError(f"p4sync.switches.{name}: {switch.server!r} is no server (known: {known})")
+            other = before.setdefault(switch.server, name)
+            if other != name:
+                raise ValueError(f"p4sync: switches {other} and {name} stand before the same server; remove one")
+        numbers: dict[int, str] = {}
+        for service, number in self.p4sync.services.items():
+            if service not in {one.name for one in self.services}:
+                raise ValueError(f"p4sync.services: {service!r} is no service; name one of [[services]]")
+            other = numbers.setdefault(number, service)
+            if other != service:
+                raise ValueError(f"p4sync.services: {other} and {service} have the same number; give each its own")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -265,3 +301,9 @@ def policy_of(settings: Settings) -> Policy:
         analyser_port=settings.analyser.port,
         limits=policy.Limits(**settings.limits.model_dump()),
     )
+
+
+def agent_socket(settings: Settings, switch: str) -> Path:
+    """Return where a P4 switch's agent listens: `p4sync/NAME.control` in the run directory unless settings differ."""
+    known = settings.p4sync.switches.get(switch)
+    return run_dir() / (known.control if known and known.control else f"p4sync/{switch}.control")

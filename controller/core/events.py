@@ -411,3 +411,45 @@ class FlowMoved:
     who: str
     own: Endpoint
     peer: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class StateShipRequested:
+    """Somebody asks to ship a P4 switch's state to another one: ``all`` of it, or only the ``changes``."""
+
+    time: float
+    request: str
+    source: str
+    destination: str
+    what: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class StateShipped:
+    """State has been shipped, verified and committed; ``connection`` is None where it was not for a single one.
+
+    ``left`` flows had to stay: their entries at the destination belong to others. ``request`` is of who asked.
+    """
+
+    time: float
+    source: str
+    destination: str
+    packets: int
+    left: int
+    seconds: float
+    connection: ConnectionKey | None = None
+    version: int = 0
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StateRejected:
+    """State was not shipped, and ``reason`` says why: both switches are as before, unless it says ``lost``."""
+
+    time: float
+    source: str
+    destination: str
+    reason: str
+    connection: ConnectionKey | None = None
+    version: int = 0
+    request: str = ""

@@ -78,6 +78,12 @@ class AgentControl:
             if not kinds or frame["kind"] in kinds:
                 return frame
 
+    def wait(self, kind: str, timeout: float) -> dict[str, Any] | None:
+        """Return the next frame of a kind, None if none has begun to come in time; raises ControlError."""
+        if not self._waits_for_data(timeout):
+            return self.receive(ANSWER_TIME, kind)
+        return None
+
     def _frame(self, deadline: float) -> bytes:
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         return self._read(length, deadline)
@@ -113,15 +119,19 @@ class AgentControl:
                 return status
             if monotonic() > deadline:
                 raise ControlError(f"{status['name']}: its switch is not ready: {status['switch']['trouble']}")
-            self._pause(0.02)
+            self._waits_for_data(0.02)
 
-    def _pause(self, seconds: float) -> None:
+    def _waits_for_data(self, seconds: float) -> bool:
+        """Return whether nothing has come in this time; raises ControlError where the agent has gone."""
         self._stream.settimeout(seconds)
         try:
-            if not self._stream.recv(1, socket.MSG_PEEK):
-                raise ControlError(f"the agent at {self.path} has gone")
+            if self._stream.recv(1, socket.MSG_PEEK):
+                return False
         except TimeoutError:
-            return
+            return True
+        except OSError as error:
+            raise ControlError(f"the agent at {self.path} has gone ({error.strerror or error})") from error
+        raise ControlError(f"the agent at {self.path} has gone")
 
     def ship(
         self,
@@ -129,6 +139,7 @@ class AgentControl:
         wanted: Plan,
         timeout: float = 120.0,
         progress: Callable[[dict[str, Any]], None] = lambda frame: None,
+        begun: Callable[[str], None] = lambda job: None,
     ) -> dict[str, Any]:
         """Ship a plan to a peer and wait for the end.
 
@@ -136,6 +147,7 @@ class AgentControl:
         ControlError where it cannot be asked for, or the deadline has passed (the job is given up then).
         """
         job = self.request("ship", to=to, plan=plan.record_of(wanted))["job"]
+        begun(job)
         deadline = monotonic() + timeout
         while True:
             frame = self.receive(max(0.001, deadline - monotonic()), "progress", "done")

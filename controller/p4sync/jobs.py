@@ -9,6 +9,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -182,12 +183,11 @@ class Jobs:
                 log.error("session %d went to switch %s, which is no peer any more", session, record["peer"])
                 continue
             log.warning("session %d to %s was left open: finding out what became of it", session, name)
-            release = bool(record.get("release", False))
             outcome = await self._session(
                 name,
-                Plan((), release),
+                Plan((), bool(record.get("release", False))),
                 {},
-                lambda sending, s=session, r=record: sending.resume(s, int(r["nonce"]), bool(r["submitted"])),
+                partial(Sending.resume, **{key: record[key] for key in ("session", "nonce", "submitted")}),
             )
             log.warning("session %d to %s is %s", session, name, outcome.result.value)
             job = next((one for one in self._waiting if one.name == record.get("job")), None)
@@ -206,9 +206,7 @@ class Jobs:
                 return job.result("aborted", job.cancelled)
             wanted = job.plans[job.at]
             labels = {"job": job.name, "at": job.at, "release": wanted.release}
-            outcome = await self._session(
-                job.to, wanted, labels, lambda sending: sending.run(), lambda now: self._tell(job, now)
-            )
+            outcome = await self._session(job.to, wanted, labels, Sending.run, partial(self._tell, job))
             if outcome.session:
                 job.sessions.append(outcome.session)
             job.packets += outcome.packets

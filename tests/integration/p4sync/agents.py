@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from integration.p4.lab import Fabric, Weather
@@ -20,6 +21,7 @@ from vectors.p4.frames import ipv4
 
 from controller.p4sync import keys
 from controller.p4sync.control import AgentControl
+from controller.p4sync.errors import ControlError
 
 SERVICE = 7
 DEADLINE = 60.0
@@ -162,8 +164,6 @@ class Agents:
 
     def control(self, name: str) -> AgentControl:
         """Return a connection to an agent; a new one when the agent was started anew."""
-        from controller.p4sync.errors import ControlError  # noqa: PLC0415
-
         existing = self.controls.get(name)
         if existing is not None:
             try:
@@ -173,8 +173,6 @@ class Agents:
                 existing.close()
         path = self.folder / f"{name}.control"
         process = self.processes[f"agent {name}"]
-        from time import monotonic, sleep  # noqa: PLC0415
-
         deadline = monotonic() + DEADLINE
         while True:
             try:
@@ -206,8 +204,6 @@ class Agents:
         self.until_counted(name, before + len(list(flows)))
 
     def until_counted(self, name: str, number: int) -> None:
-        from time import monotonic, sleep  # noqa: PLC0415
-
         deadline = monotonic() + DEADLINE
         while self.counted(name) < number:
             if monotonic() > deadline:

@@ -9,10 +9,12 @@ from random import Random
 import pytest
 from property.p4sync.world import Faults, World, calm, key_of
 
+from controller.p4sync import inputs
 from controller.p4sync.destination import State as There
 from controller.p4sync.outputs import Result
 from controller.p4sync.plan import Flows, Plan, Round
 from controller.p4sync.protocol import Array, Mode
+from controller.p4sync.source import State as Here
 
 HISTORIES = int(os.environ.get("BATON_HISTORIES", "60"))
 FLOWS = 40
@@ -99,6 +101,21 @@ def test_an_agent_dies_at_any_moment_and_another_goes_on(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
+def test_an_agent_dies_while_the_decision_is_made(seed: int) -> None:
+    random = Random(seed)
+    world = World(seed, STORM, Plan(ROUNDS, release=True))
+    world.traffic("a", 1000, 0.6, FLOWS)
+    world.run(0.2)
+    world.start()
+    while world.source.state is not Here.DECIDING:
+        world.run(world.now + 0.0001)
+    world.run(world.now + random.uniform(0, 0.008))
+    world.kill_agent("a" if seed % 3 else "b", random.uniform(0.0, 0.5))
+    settle(world)
+    check(world)
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
 def test_a_switch_is_cut_off_or_dies_at_any_moment(seed: int) -> None:
     random = Random(seed)
     world = World(seed, STORM, plan_of(random))
@@ -120,8 +137,6 @@ def test_a_switch_is_cut_off_or_dies_at_any_moment(seed: int) -> None:
 
 @pytest.mark.parametrize("moment", [0.001 * n for n in range(0, 40, 2)])
 def test_a_cancelled_session_leaves_both_switches_as_before(moment: float) -> None:
-    from controller.p4sync import inputs  # noqa: PLC0415
-
     world = World(1, STORM, Plan(ROUNDS, release=True))
     world.traffic("a", 2000, 0.5, FLOWS)
     world.run(0.2)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ships a connection's state along when it migrates: ``ryu-manager apps/tcp_migration.py apps/p4sync.py``.
+
+Only an adapter: migrations and requests from the bus in, `controller.p4sync.following` asked, agents told. Each switch
+has a thread that waits for its agent, so nothing waits in the event loop; gRPC is the agents' alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+from controller import config
+from controller.core import events
+from controller.core.errors import ConfigError
+from controller.core.segment import Endpoint
+from controller.openflow.framework import App, hub, set_ev_cls
+from controller.openflow.threads import clock, spawn
+from controller.p4sync.following import Following
+from controller.p4sync.shipper import Shipper
+
+_REQUIRED_APP = ["apps.bus", "apps.journal"]
+"""Requests come over the bus; the journal keeps what became of them."""
+
+
+class P4SyncApp(App):  # type: ignore[misc]
+    """Follows migrations and serves `StateShipRequested`."""
+
+    _EVENTS: ClassVar[list[type]] = [events.StateShipped, events.StateRejected]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Read the settings; a fault in them ends the process with its mend."""
+        super().__init__(*args, **kwargs)
+        try:
+            settings = config.load()
+        except ConfigError as error:
+            print(f"baton: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+        own = settings.p4sync
+        servers = settings.servers
+        numbered = {
+            Endpoint(servers[service.origin].address, servers[service.origin].port): (
+                service.origin,
+                own.services[service.name],
+            )
+            for service in settings.services
+            if service.name in own.services
+        }
+        self.following = Following({switch.server: name for name, switch in own.switches.items()}, numbered)
+        self.shippers = {
+            name: Shipper(
+                name,
+                config.agent_socket(settings, name),
+                self.send_event_to_observers,
+                clock,
+                hub.Queue,
+                hub.sleep,
+                own.settle,
+            )
+            for name in own.switches
+        }
+
+    def start(self) -> Any:
+        """Begin to work: two threads for each switch."""
+        thread = super().start()
+        for shipper in self.shippers.values():
+            spawn(shipper.work)
+            spawn(shipper.watch)
+        return thread
+
+    @set_ev_cls(
+        [
+            events.VerdictReached,
+            events.MigrationStarted,
+            events.MigrationCompleted,
+            events.MigrationFailed,
+            events.MigrationRolledBack,
+            events.ConnectionClosed,
+        ]
+    )
+    def _on_connection(self, event: object) -> None:
+        """Do for its switches what happens to a connection."""
+        for wish in self.following.handle(event):
+            self.shippers[getattr(wish, "source", "") or getattr(wish, "switch", "")].add(wish)
+
+    @set_ev_cls(events.StateShipRequested)
+    def _on_request(self, event: events.StateShipRequested) -> None:
+        """Ship what somebody asks for, or say that there is no such switch."""
+        shipper = self.shippers.get(event.source)
+        if shipper is None:
+            known = ", ".join(sorted(self.shippers)) or "none"
+            reason = f"no P4 switch is called {event.source!r} (known: {known})"
+            self.send_event_to_observers(
+                events.StateRejected(clock(), event.source, event.destination, reason, request=event.request)
+            )
+        else:
+            shipper.add(event)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        for shipper in self.shippers.values():
+            shipper.stop()
