@@ -25,6 +25,7 @@ these networks run beside each other. RUN is $BATON_RUN_DIR, else /run/baton.
     sudo python3 topo.py --controller    the same, with the controller started
     sudo python3 topo.py --tmux          with everything in tmux windows (or --xterm, on a display)
     sudo python3 topo.py --demo          play the whole scenario and exit
+    sudo python3 topo.py --p4            with P4 switches: p1 before h1, p2 before h2, p3 a spare (docs/p4sync-demo.md)
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ try:
     from mininet.log import setLogLevel
     from mininet.net import Mininet
 
+    from testbed import p4 as p4_part
     from testbed.processes import (
         MARK,
         TopoError,
@@ -104,7 +106,8 @@ class BatonNet:
 
     ``run_dir`` defaults to $BATON_RUN_DIR or /run/baton; None of its other files are touched. ``private=True`` makes a
     new directory instead, removed at the end. ``tso=False`` switches segmentation offload off everywhere.
-    ``hosts`` are connected to the switch's ports 1, 2, 3 ... and ids0 is the port after them.
+    ``hosts`` are connected to the switch's ports 1, 2, 3 ... and ids0 is the port after them. ``p4=True`` puts P4
+    switches before the servers (then there is no TSO); ``tapped`` is a link of their fabric to be led through ``mid``.
     """
 
     def __init__(
@@ -115,12 +118,15 @@ class BatonNet:
         tso: bool = True,
         hosts: Sequence[HostSpec] = HOSTS,
         prefix: Path | str | None = None,
+        p4: bool = False,
+        tapped: tuple[str, str] | None = None,
     ) -> None:
+        self.p4, self.tapped = p4, tapped
         self.mark = new_mark()
         self.made = private
         default = f"/run/baton-{self.mark}" if private else os.environ.get("BATON_RUN_DIR") or "/run/baton"
         self.run_dir = Path(run_dir or default)
-        self.tso, self.hosts = tso, tuple(hosts)
+        self.tso, self.hosts = tso and not p4, tuple(hosts)
         self.prefix = Path(prefix or os.environ.get("BATON_OVS_PREFIX") or REPOSITORY / "build" / "ovs")
         self.environment = {MARK: self.mark, "BATON_RUN_DIR": str(self.run_dir), "PYTHONUNBUFFERED": "1"}
         if VENV_PYTHON.exists():
@@ -167,13 +173,20 @@ class BatonNet:
             controller=f"unix:{self.run_dir}/openflow.sock",
             **environment,
         )
+        if self.p4:
+            p4_part.add_switches(self.net, self.run_dir, self.environment, self.tapped)
         for host in self.hosts:
             node = self.net.addHost(host.name, cls=MarkedNode, ip=host.address, mac=host.mac, **environment)
-            self.net.addLink(node, s1, cls=Link)
+            if self.p4:
+                p4_part.join_host(self.net, node, s1)
+            else:
+                self.net.addLink(node, s1, cls=Link)
         self.net.addLink(ids, s1, cls=Link, intfName2="ids0")
         self._settle(s1, ids)
         self.net.build()
         s1.start()
+        for switch in self.p4_switches():
+            switch.start()
         (self.run_dir / "topo.json").write_text(json.dumps(self.state()))
 
     def stop(self) -> None:
@@ -186,7 +199,7 @@ class BatonNet:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(3)
             for node in self.net.values() if self.net else ():
-                if isinstance(node, OvsSwitch):
+                if isinstance(node, OvsSwitch | p4_part.P4Switch):
                     node.stop_daemons()
                 node.kill()
             kill_marked(self.mark)
@@ -224,7 +237,8 @@ class BatonNet:
         state = self.run_dir / "topo.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
             kill_marked(json.loads(state.read_text())["mark"])  # of one whose owner and reaper were both killed
-        shutil.rmtree(self.run_dir / "s1", ignore_errors=True)
+        for name in ("s1", "p4"):
+            shutil.rmtree(self.run_dir / name, ignore_errors=True)
         state.write_text(json.dumps({"mark": self.mark, "owner": os.getpid(), "private": self.made}))
 
     def _settle(self, s1: OvsSwitch, ids: MarkedNode) -> None:
@@ -233,6 +247,8 @@ class BatonNet:
         for node in nodes:
             node.cmd("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
         ids.cmd(f"ip link set {ids.intfNames()[0]} arp off promisc on")
+        for switch in [*self.p4_switches(), *([self.net["mid"]] if self.tapped else [])]:
+            p4_part.quieten(switch)
         if not self.tso:
             for host in self.hosts:
                 # Without TSO the switch takes packets as they are: a checksum left to the hardware would stay undone.
@@ -253,7 +269,12 @@ class BatonNet:
     def ports(self) -> dict[int, str]:
         """Return which node is behind each OpenFlow port of s1."""
         ends = {number: (intf.link.intf1, intf.link.intf2) for number, intf in self.switch.intfs.items()}
-        return {number: end.node.name for number, pair in ends.items() for end in pair if end.node is not self.switch}
+        names = {n: end.node.name for n, pair in ends.items() for end in pair if end.node is not self.switch}
+        return {number: p4_part.host_behind(name) for number, name in names.items()}
+
+    def p4_switches(self) -> list[p4_part.P4Switch]:
+        """Return the P4 switches, none of a network without them."""
+        return [node for node in self.net.switches if isinstance(node, p4_part.P4Switch)]
 
     def state(self) -> dict[str, Any]:
         """What other programs may want to know of this network: its mark, its owner, its nodes' shells."""
@@ -375,7 +396,7 @@ The controller may run in any other terminal too: {elsewhere}
 
 def prompt(options: argparse.Namespace, open_windows: Callable[[BatonNet], None] | None = None) -> int:
     """Make the network and give the Mininet prompt until the user leaves it, with windows opened before if wanted."""
-    with BatonNet(tso=not options.no_tso) as baton:
+    with BatonNet(tso=not options.no_tso, p4=options.p4) as baton:
         if not options.no_analyser:
             baton.start_analyser()
         if options.controller:
@@ -385,12 +406,14 @@ def prompt(options: argparse.Namespace, open_windows: Callable[[BatonNet], None]
         command = "ryu-manager apps/tcp_migration.py"
         print(
             HINTS.format(
-                tso=", TSO off" if options.no_tso else "",
+                tso="" if baton.tso else ", TSO off",
                 run_dir=baton.run_dir,
                 controller="(the controller runs already)" if options.controller else f"c0 {command} &",
                 elsewhere=f"{'' if default else f'BATON_RUN_DIR={baton.run_dir} '}.venv/bin/{command}",
             )
         )
+        for switch in baton.p4_switches():
+            print(f"  {switch.name} ({switch.target}) serves P4Runtime at {switch.address}")
         if open_windows:
             open_windows(baton)
         CLI(baton.net)
@@ -408,6 +431,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--controller", action="store_true", help="start the controller too")
     parser.add_argument("--framework", choices=("ryu", "os_ken"), help="what the controller runs on")
     parser.add_argument("--no-analyser", action="store_true", help="do not start Suricata or Snort")
+    parser.add_argument("--p4", action="store_true", help="add P4 switches before the servers (switches TSO off)")
     parser.add_argument("--no-tso", action="store_true", help="switch segmentation offload off everywhere")
     return parser.parse_args(arguments)
 
