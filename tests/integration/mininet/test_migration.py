@@ -2,8 +2,31 @@
 """Real clients, servers, switch, analyser and controller: who serves which connection, to the last byte."""
 
 import signal
+import sys
 
 from topo import wait_for
+
+FLOOD = """
+import random, socket, sys
+from controller.wire.snort_alert import SnortAlert, encode_snort_alert
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+sender.connect(sys.argv[1])
+whole = encode_snort_alert(SnortAlert("MIGRATE", 1, 1000002, 1, 1, 1, 1.0, False, b"x" * 60))
+while True:
+    for data in (b"", whole[: random.randrange(len(whole))], whole + bytes(100_000), random.randbytes(65_864), whole):
+        sender.send(data)
+"""
+GARBAGE = """
+import random, socket, sys
+while True:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.connect(sys.argv[1])
+        try:
+            for _ in range(random.randrange(1, 200)):
+                stream.sendall(random.randbytes(random.randrange(20_000)))
+        except OSError:
+            pass  # refused: too many analysers at once
+"""
 
 
 def servers_of(report):
@@ -102,6 +125,27 @@ def test_a_broken_rule_changes_nothing_and_is_named(bench):
         bench.rules.write_text(text)
         loaded = log.read_text().count("rules loaded")
         wait_for("the rules loaded again", lambda: log.read_text().count("rules loaded") > loaded, 30)
+
+
+def test_a_flood_of_wrong_alerts_disturbs_nobody(bench):
+    """Truncated, oversized and random alerts, and alerts of no connection, as fast as they can be sent."""
+    log = bench.net.run_dir / "controller.log"
+    witness = bench.client("--count", "40", "--interval", "0.05", "forward, please")
+    flooders = [bench.net.popen("c0", [sys.executable, "-c", FLOOD, str(bench.net.run_dir / "snort_alert")])]
+    flooders.append(bench.net.popen("c0", [sys.executable, "-c", GARBAGE, str(bench.net.run_dir / "eve.sock")]))
+    try:
+        wait_for("the complaint", lambda: "malformed alerts" in log.read_text(), 30)
+        report = bench.ask("migrate, in the flood", "who are you?")
+        assert (report["error"], servers_of(report)) == ("", ["server2"] * 2)
+        report = bench.report(witness)
+        assert (report["error"], set(servers_of(report))) == ("", {"server1"})
+        assert [flooder.poll() for flooder in flooders] == [None, None]
+    finally:
+        for flooder in flooders:
+            flooder.kill()
+            flooder.wait()
+    assert bench.net.controller.poll() is None
+    assert "Traceback" not in log.read_text()
 
 
 def test_migrated_connections_outlive_the_controller(bench):
