@@ -169,7 +169,7 @@ class Agent:
             while (frame := await link.receive()) is not None:
                 try:
                     await self._control(link, frame, begun)
-                except P4SyncError as error:
+                except (P4SyncError, PeerError) as error:
                     link.send({"kind": "error", "error": str(error)})
         except PeerError as error:
             link.send({"kind": "error", "error": str(error)})
