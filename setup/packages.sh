@@ -17,7 +17,7 @@ fail() { # fail MESSAGE MEND
 is_installed() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
 
 command -v apt-get > /dev/null || fail "this is not a Debian system (no apt-get)" \
-    "use Debian 12 or 13, or install what $here/packages.txt lists by other means and touch build/.packages"
+    "use Debian 12, or install what $here/packages.txt lists by other means and touch build/.packages"
 
 missing=
 for package in $(sed 's/#.*//' "$here/packages.txt"); do
