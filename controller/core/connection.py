@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from controller.core import seq
 from controller.core.commands import Rewrite
+from controller.core.events import SegmentReceived
 from controller.core.facts import Facts
 from controller.core.options import Agreement
 from controller.core.policy import Server, Service
@@ -50,6 +52,8 @@ class Phase(Enum):
     """Both ends are asked for their exact numbers; what they say reaches the controller alone."""
     COMMITTING = "committing"
     """The final flows are on their way into the switch."""
+    UNDOING = "undoing"
+    """It has failed in the freeze; both ends are asked for their numbers once more, so that both can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,39 @@ class Path:
     server_delta: int = 0
     tsval_shift: int = 0
     window_shift: int = 0
+
+
+class Kept(NamedTuple):
+    """A packet that is kept back: its port, how much sequence space it takes, and its TSval in the client's view."""
+
+    port: int
+    packet: bytes | Segment
+    size: int
+    clock: int | None
+
+
+def kept(event: SegmentReceived, seen: Segment) -> Kept:
+    """Return what to keep of a packet that the client would see as ``seen``."""
+    stamps = seen.options.timestamps
+    return Kept(event.port, event.segment.frame or event.segment, seen.length, stamps and stamps.value)
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one end has answered since it was stopped (``question``)."""
+
+    base: int | None = None
+    """This end has had every byte below; question number n asks with the one n places below the last of them."""
+    void: int = 0
+    """Answers to questions up to this one were given too early: more has been sent to the end since."""
+    known: bool = False
+    """Whether it has told how far it is, with nothing on the way to it any more."""
+    gap: int | None = None
+    """One above the newest byte that it has out of order; None while it has none."""
+    words: tuple[int, int] | None = None
+    same: int = 0
+    counted: int = 0
+    """The last answer's numbers, how often it came again, and after which question: for ends that name no byte."""
 
 
 @dataclass(slots=True)
@@ -95,12 +132,22 @@ class Attempt:
     window: int = 0
     """The target's window field (in its own scale) as last heard."""
     frozen_at: float = 0.0
-    heard_client: bool = False
-    heard_server: bool = False
-    """Whether each end has spoken since the measurement began."""
+    measured_at: float = 0.0
+    """Since when the controller alone hears both ends."""
+    round: int = 0
+    asked_at: float = 0.0
+    """How many questions were asked, and when the last one was."""
+    client: Answers = field(default_factory=Answers)
+    server: Answers = field(default_factory=Answers)
+    kept: list[Kept] = field(default_factory=list)
+    """Packets of the server that were not passed on: they are, if the freeze is undone."""
+    filled: int = 0
+    """After which question the old server was last given bytes that it lacked."""
     client_cut: int = 0
     server_cut: int = 0
     """The cut, in the client's view, once it is chosen."""
+    failure: str = ""
+    """Why it is being undone."""
 
 
 @dataclass(slots=True)
@@ -153,14 +200,19 @@ class Connection:
     origin: Side = field(default_factory=Side)
     """The server that serves now, in the client's view of its numbers."""
     agreement: Agreement | None = None
-    held: dict[int, tuple[int, bytes | Segment]] = field(default_factory=dict)
-    """Client segments kept back, by sequence number: (sequence space, packet)."""
+    held: dict[int, Kept] = field(default_factory=dict)
+    """Client segments kept back, by sequence number."""
     held_bytes: int = 0
     pending: tuple[str, str | None, str] | None = None
     """Verdict, target and cause that came before the data they speak of."""
     attempt: Attempt | None = None
     wish: Server | None = None
     """Where to go next, once the migration under way is through."""
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether its packets pass the switch, or did until a freeze: no gate holds them."""
+        return self.state in (State.SERVED, State.CLOSING)
 
     @property
     def service_mac(self) -> str:

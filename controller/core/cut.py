@@ -2,39 +2,38 @@
 """The cut: one position in each direction at which the connection changes servers.
 
 A gated connection is cut before its first byte: the client's data is held already. A connection that is served is
-stopped first: both ends are shown zero windows (the brake), then asked for their exact numbers until nothing is in
-flight any more; then one atomic change of flows moves it, and both ends are told each other's windows again.
+stopped first: both ends are shown zero windows (the brake), then the switch hands over what they say, and both are
+asked how far they are (``question``). What the old server has is the cut of the client's bytes, what the client has
+that of the server's: nothing else can reach either of them any more. Neither end may have bytes out of order then: the
+client would mix them with the target's, and would not send again what it was told to have arrived. Such gaps are filled
+first; bytes lost behind the cut are the client's to send again, to the target. Then one atomic change of flows moves
+the connection, and both ends are told each other's windows again.
 
 Every byte before the cut belongs to the server that served, every byte behind it to the target. What the client says
-while the final flows are being put in lies behind the cut and is held for the target; what the old server says then
-lies behind its own cut and is dropped.
+once it is stopped is held for the target; what the old server says behind its own cut is dropped.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core import pipeline, seq, stand_in
-from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete
-from controller.core.connection import Attempt, Connection, Path, Phase, Side, State, rewrite_to_client
+from controller.core import pipeline, question, seq, stand_in
+from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete, PacketOut
+from controller.core.connection import Attempt, Connection, Path, Phase, State, kept, rewrite_to_client
 from controller.core.events import MigrationCompleted, SegmentReceived
-from controller.core.rollback import fail, release_held, shifted
-from controller.core.segment import ACK, FIN, PSH, RST, Segment
+from controller.core.rollback import fail, release_held, shifted, thaw
+from controller.core.segment import FIN, PSH, RST, Segment
 from controller.core.view import in_clients_view
 from controller.core.world import World
 
 BRAKE_TIME = 0.001_5
 """Seconds for which the fast path drains before the controller looks: a saturated stream stops within 0.5 to 2.5 ms."""
-ASK_AGAIN = 0.001
-"""Seconds until both ends are asked again when something is still in flight."""
-FREEZE_LIMIT = 0.15
-"""Seconds after which a freeze is undone: below the peers' retransmission timeout of 0.2."""
-LOCATE_AFTER = 0.5
-"""Seconds after which a side's numbers are too old to ask with a byte.
-
-A byte must be one that the peer has had. A stream can move on by less than 2^31 bytes in this time; Linux answers a
-question without a byte, which is harmless at any number, once in this time.
-"""
+DRAIN = 0.005
+"""Seconds for which the old server's last packets are still passed on by hand: after that, the stream is cut."""
+KEPT = 256
+"""Most packets of the old server that are kept for the case that the freeze is undone."""
+FREEZE_LIMIT = 0.12
+"""Seconds after which a freeze is undone: with the undoing, below the peers' retransmission timeout of 0.2."""
 
 
 def begin(world: World, connection: Connection, attempt: Attempt) -> None:
@@ -68,13 +67,14 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
     if agreement.timestamps:
         # The client must never see the server's clock go back: the target continues from the newest TSval shown.
         shift = seq.distance(attempt.tsval, stand_in.clock_of(connection.origin))
-    attempt.client_cut, attempt.server_cut = client_cut, connection.origin.next
+    assert connection.client.acked is not None
+    attempt.client_cut, attempt.server_cut = client_cut, connection.client.acked
     attempt.path = Path(
         server=attempt.target,
         port=attempt.port,
         mac=attempt.mac,
         client_delta=seq.distance(client_cut, seq.add(attempt.syn_seq, 1)),
-        server_delta=seq.distance(connection.origin.next, attempt.target_next),
+        server_delta=seq.distance(attempt.server_cut, attempt.target_next),
         tsval_shift=shift,
         window_shift=(mine.window_scale or 0) - (agreement.window_scale or 0),
     )
@@ -105,123 +105,106 @@ def measure(world: World, connection: Connection, attempt: Attempt, event: objec
 def measuring(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
     """The flows of the measurement stand: ask both ends."""
     attempt.token = 0
-    attempt.heard_client = attempt.heard_server = False
-    ask(world, connection, attempt, None)
+    attempt.measured_at = world.now
+    question.ask(world, connection, attempt)
 
 
 def ask(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
-    """Ask both ends for their exact numbers, and come back."""
-    client, server, path = connection.client, connection.origin, connection.path
-    assert client.acked is not None
-    assert server.acked is not None
-    for number, payload in _questions(world, client):
-        segment = stand_in.as_server(connection, number, server.acked, 0, payload)
-        stand_in.to_client(world, connection, segment)
-    for number, payload in _questions(world, server):
-        flags = ACK | PSH if payload else ACK
-        segment = stand_in.as_client(connection, number, client.acked, flags, 0, payload)
-        stand_in.to_server(world, connection, path, segment)
-    world.wake(connection, ASK_AGAIN, "ask")
-
-
-def _questions(world: World, side: Side) -> list[tuple[int, bytes]]:
-    """Return sequence numbers and payloads that make a peer tell its numbers.
-
-    What it has acknowledged itself it has had for sure; where that word is too old, segments far outside of any window
-    and without a byte are safe. Of two that lie half the number space apart one lies ahead of the peer, wherever it is
-    by now; Linux (6.14 and later) is silent to one that lies behind and carries an old timestamp.
-    """
-    assert side.acked is not None
-    if world.now - side.exact_at < LOCATE_AFTER:
-        return [stand_in.old_byte(side.acked)]
-    return [(seq.add(side.acked, 1 << 30), b""), (seq.add(side.acked, -(1 << 30)), b"")]
+    """Ask both ends again."""
+    if question.is_due(world, attempt):
+        question.ask(world, connection, attempt)
 
 
 def from_client(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
-    """The client speaks while both ends are measured: what is news to the server still goes there."""
+    """The client speaks while both ends are stopped: its bytes are the next server's, unless they fill a gap."""
     segment = event.segment
-    news = _is_news(connection.client, segment)
-    _listen(world, connection.client, segment)
-    attempt.heard_client = True
-    if _is_over(world, connection, event):
-        return
-    if news:
-        stand_in.to_server(world, connection, connection.path, _stopped(segment))
-    _settle(world, connection, attempt)
+    question.hear(world, attempt, connection.client, attempt.client, segment)
+    if segment.length:
+        keep(world, connection, event)
+    if attempt.client.gap is not None and connection.origin.acked is not None:
+        # Without this, what was lost just before the brake would be repaired by a retransmission timeout only.
+        gap = replace(_stopped(segment), seq=connection.origin.acked, payload=b"")
+        stand_in.to_server(world, connection, connection.path, gap)
+    _fill(world, connection, attempt)
+    _go_on(world, connection, attempt, segment)
 
 
 def from_server(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
-    """The server speaks while both ends are measured: what is news to the client still goes there."""
+    """The server speaks while both ends are stopped: what it had under way still goes to the client, for a while."""
     segment = in_clients_view(event.segment, rewrite_to_client(connection, connection.path))
-    news = _is_news(connection.origin, segment)
-    window = event.segment.window
-    _listen(world, connection.origin, segment)
-    connection.origin.window = window
-    attempt.heard_server = True
-    if _is_over(world, connection, event):
-        return
-    if news:
-        stand_in.to_client(world, connection, _stopped(segment))
-    _settle(world, connection, attempt)
+    question.hear(world, attempt, connection.origin, attempt.server, segment)
+    connection.origin.window = event.segment.window
+    if _is_wanted(world, attempt, segment):
+        question.outdate(attempt, attempt.client)
+        actions = pipeline.stopped(pipeline.to_client_actions(connection, connection.path))
+        packet = event.segment.frame or event.segment
+        world.do(PacketOut(connection.switch, packet, actions, event.port, connection.mss))
+    elif (segment.length or segment.has(RST)) and len(attempt.kept) < KEPT:
+        attempt.kept.append(kept(event, segment))
+    if attempt.server.gap is not None and connection.client.acked is not None:
+        gap = replace(_stopped(segment), seq=connection.client.acked, payload=b"")
+        stand_in.to_client(world, connection, gap)
+    _fill(world, connection, attempt)
+    _go_on(world, connection, attempt, segment)
 
 
-def _beyond(segment: Segment) -> tuple[tuple[int, int], ...]:
-    """Return the SACK blocks of bytes that came out of order: a D-SACK (RFC 2883) only answers our own question."""
-    return tuple(block for block in segment.options.sack if seq.is_after(block[1], segment.ack))
-
-
-def _is_news(side: Side, segment: Segment) -> bool:
-    """Return whether the other end must hear this: data, a first acknowledgement, or a gap that it has to fill.
-
-    Without the latter two, what was lost just before the brake would be repaired by a retransmission timeout only.
-    """
-    advanced = side.acked is None or seq.is_after(segment.ack, side.acked)
-    return bool(segment.payload) or advanced or bool(_beyond(segment))
+def _is_wanted(world: World, attempt: Attempt, segment: Segment) -> bool:
+    """Return whether the client is still to have what the old server says: what was under way, and what fills a gap."""
+    if not segment.payload or segment.has(FIN) or attempt.phase is not Phase.MEASURING:
+        return False
+    return attempt.client.gap is not None or world.now - attempt.measured_at < DRAIN
 
 
 def _stopped(segment: Segment) -> Segment:
     """Return the segment with its window closed, and without what it says of our own questions."""
-    return replace(segment, window=0, options=replace(segment.options, sack=_beyond(segment)), frame=None)
+    options = replace(segment.options, sack=question.beyond(segment))
+    return replace(segment, window=0, options=options, flags=segment.flags & ~(FIN | PSH), frame=None)
 
 
-def _listen(world: World, side: Side, segment: Segment) -> None:
-    """Take a side's numbers: as they are when the last word was too old to compare with."""
-    if world.now - side.exact_at >= LOCATE_AFTER:
-        side.next, side.acked = seq.add(segment.seq, segment.length), segment.ack
-        side.window = segment.window
-        side.timestamps = segment.options.timestamps
-    side.hear(segment)
-    side.exact_at = world.now
+def _fill(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Give the old server what it lacks of the bytes that it has told the client to have: nobody sends those again."""
+    gap, had = attempt.server.gap, connection.origin.acked
+    if gap is None or had is None or attempt.filled == attempt.round:
+        return
+    actions = pipeline.stopped(pipeline.to_server_actions(connection, connection.path))
+    for number, one in connection.held.items():
+        if seq.is_before(number, gap) and seq.is_after(seq.add(number, one.size), had):
+            attempt.filled = attempt.round
+            question.outdate(attempt, attempt.server)
+            edits = stand_in.renewed(connection.client, one)
+            world.do(PacketOut(connection.switch, one.packet, edits + actions, one.port, connection.mss))
 
 
-def _is_over(world: World, connection: Connection, event: SegmentReceived) -> bool:
-    """Undo the freeze where one end ends the connection, and pass on what it said."""
-    if not event.segment.flags & (FIN | RST):
-        return False
-    fail(world, connection, "closing", "one end closed the connection during the freeze")
-    world.release(connection, event.port, event.segment.frame or event.segment)
-    return True
+def keep(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """Hold back what the client says; what comes twice is kept once."""
+    segment, had = event.segment, connection.held.get(event.segment.seq)
+    grown = segment.length - (0 if had is None else had.size)
+    if grown > 0 and connection.held_bytes + grown <= world.policy.limits.held_bytes:
+        connection.held[segment.seq] = kept(event, segment)
+        connection.held_bytes += grown
 
 
-def _settle(world: World, connection: Connection, attempt: Attempt) -> None:
-    """Cut, if both ends have spoken and nothing is in flight."""
-    client, server = connection.client, connection.origin
-    if client.finished or server.finished:
+def _go_on(world: World, connection: Connection, attempt: Attempt, segment: Segment) -> None:
+    """Cut, or end the undoing, once both ends have told where they are."""
+    client, server = attempt.client, attempt.server
+    is_over = bool(segment.flags & (FIN | RST)) or connection.client.finished or connection.origin.finished
+    if attempt.phase is Phase.MEASURING and is_over:
         # The old server has the client's FIN, or the client the old server's: the target never would.
         fail(world, connection, "closing", "one end closed the connection during the freeze")
+    elif not (client.known and server.known):
         return
-    if not (attempt.heard_client and attempt.heard_server):
-        return
-    if client.acked == server.next and server.acked == client.next:
-        _install(world, connection, attempt, client.next)
+    elif attempt.phase is Phase.UNDOING:
+        thaw(world, connection, attempt)
+    elif client.gap is None and server.gap is None:
+        assert connection.origin.acked is not None
+        _install(world, connection, attempt, connection.origin.acked)
 
 
 def hold(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
     """What the client says while the final flows are being put in is the target's."""
     segment = event.segment
-    if segment.length and not seq.is_before(segment.seq, attempt.client_cut):
-        connection.held[segment.seq] = (segment.length, segment.frame or segment)
-        connection.held_bytes += len(segment.payload)
+    if segment.length and seq.is_after(seq.add(segment.seq, segment.length), attempt.client_cut):
+        keep(world, connection, event)
 
 
 # ---- committing -----------------------------------------------------------------------------------------------------
@@ -237,7 +220,7 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
     world.aim(connection, path.server.endpoint)
     connection.path, connection.attempt = path, None
     connection.origin.finished = False
-    connection.origin.acked = attempt.client_cut
+    connection.origin.next, connection.origin.acked = attempt.server_cut, attempt.client_cut
     connection.origin.window = attempt.window
     connection.client.exact_at = connection.origin.exact_at = world.now
     if served:
@@ -246,6 +229,11 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
         stand_in.to_client(world, connection, go_on)
         go_on = stand_in.as_client(connection, attempt.client_cut, attempt.server_cut)
         stand_in.to_server(world, connection, path, go_on)
+    connection.held = {
+        number: one
+        for number, one in connection.held.items()
+        if seq.is_after(seq.add(number, one.size), attempt.client_cut)
+    }
     release_held(world, connection)
     world.settle(connection, State.SERVED)
     world.publish(

@@ -104,7 +104,7 @@ class Engine:
                 life.handle(self.world, connection, life.Input.FIN, event)
         elif not flags & (RST | SYN):
             # A RST was copied by the watching table already; what is punted besides is the same packet.
-            if connection.state is State.SERVED and connection.attempt is not None:
+            if connection.is_open and connection.attempt is not None:
                 migration.handle(self.world, connection, migration.Input.FROM_CLIENT, event)
                 return
             what = life.Input.CLIENT_DATA if event.segment.length else life.Input.CLIENT_ACK
@@ -133,7 +133,7 @@ class Engine:
         """Return whether a packet of the serving server was handed over because its connection is being moved."""
         cookie = decode_cookie(event.cookie)
         copied = cookie is not None and cookie.kind is Kind.COPY
-        return connection.state is State.SERVED and connection.attempt is not None and not copied
+        return connection.is_open and connection.attempt is not None and not copied
 
     def _from_target(self, connection: Connection, event: SegmentReceived) -> None:
         attempt, segment = connection.attempt, event.segment

@@ -13,7 +13,7 @@ from enum import Enum
 
 from controller.core import cut, migration, pipeline, rollback, seq, stand_in
 from controller.core.commands import PacketOut, ResolveHost
-from controller.core.connection import Connection, Path, State
+from controller.core.connection import Connection, Path, State, kept
 from controller.core.errors import NotMigratableError, TransitionError
 from controller.core.events import (
     ConnectionClosed,
@@ -194,12 +194,12 @@ def _hold(world: World, connection: Connection, event: SegmentReceived) -> None:
     if seq.is_before(segment.seq, seq.add(connection.client.isn, 1)):
         return
     size, had = segment.length, connection.held.get(segment.seq)
-    if had is not None and had[0] >= size:
+    if had is not None and had.size >= size:
         return
-    grown = size - (had[0] if had is not None else 0)
+    grown = size - (had.size if had is not None else 0)
     if connection.held_bytes + grown > world.policy.limits.held_bytes:
         return
-    connection.held[segment.seq] = (size, segment.frame or segment)
+    connection.held[segment.seq] = kept(event, segment)
     connection.held_bytes += grown
     connection.client.hear(segment)
     if connection.state is State.GATED:

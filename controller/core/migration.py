@@ -17,7 +17,7 @@ from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.errors import TransitionError
 from controller.core.events import MigrationStarted
 from controller.core.policy import Server
-from controller.core.rollback import fail
+from controller.core.rollback import fail, thaw
 from controller.core.segment import SYN, ConnectionKey, Segment
 from controller.core.world import World
 
@@ -34,6 +34,7 @@ class Input(Enum):
     BRAKED = "braked"
     ASK = "ask again"
     FROZEN = "frozen too long"
+    THAW = "undone too slowly"
     FROM_CLIENT = "client segment"
     FROM_SERVER = "server segment"
     DONE = "flows stand"
@@ -46,6 +47,7 @@ TIMERS = {
     "braked": Input.BRAKED,
     "ask": Input.ASK,
     "frozen": Input.FROZEN,
+    "thaw": Input.THAW,
 }
 """Which input the timer of each kind is."""
 
@@ -86,19 +88,18 @@ def start(world: World, connection: Connection, server: Server) -> None:
 def request(world: World, connection: Connection, server: Server) -> None:
     """Move a served connection to a server; a newer wish supersedes an older one at once, but for its last step."""
     attempt = connection.attempt
-    if attempt is not None and attempt.phase is Phase.COMMITTING:
-        connection.wish = server
-        return
-    if attempt is not None:
+    if attempt is not None and attempt.phase not in (Phase.COMMITTING, Phase.UNDOING):
         fail(world, connection, "superseded", f"by a migration to {server.name}")
-    start(world, connection, server)
+    if connection.attempt is None:
+        start(world, connection, server)
+    else:
+        connection.wish = server
 
 
-def _commit(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
-    """Commit, then follow a wish that came too late to stop it."""
-    cut.commit(world, connection, attempt, event)
+def _follow(world: World, connection: Connection) -> None:
+    """Follow a wish that came too late to stop what was under way, or while that was undone."""
     wish, connection.wish = connection.wish, None
-    if wish is not None and wish is not connection.path.server:
+    if wish is not None and wish is not connection.path.server and connection.state is State.SERVED:
         start(world, connection, wish)
 
 
@@ -119,7 +120,7 @@ def _deadline(world: World, connection: Connection, attempt: Attempt, event: obj
 
 def _deadline_of_gate(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
     """A freeze has a deadline of its own."""
-    if connection.state is not State.SERVED:
+    if not connection.is_open:
         _deadline(world, connection, attempt, event)
 
 
@@ -145,42 +146,48 @@ def _misplaced(world: World, connection: Connection, attempt: Attempt, event: Se
 
 Handler = Callable[[World, Connection, Attempt, Any], None]
 
-_ORDER = (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING, Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
+_ORDER = tuple(Phase)
 _ROWS: dict[Input, tuple[Handler, ...]] = {
-    Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore),
-    Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore),
-    Input.SEGMENT: (_ignore, target.clear, target.prove, _ignore, _ignore, _misplaced),
-    Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset),
-    Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore),
-    Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _deadline_of_gate),
-    Input.BRAKED: (_ignore, _ignore, _ignore, cut.measure, _ignore, _ignore),
-    Input.ASK: (_ignore, _ignore, _ignore, _ignore, cut.ask, _ignore),
-    Input.FROZEN: (_ignore, _ignore, _ignore, _deadline, _deadline, _deadline),
-    Input.FROM_CLIENT: (_pass_on, _pass_on, _pass_on, _pass_on, cut.from_client, cut.hold),
-    Input.FROM_SERVER: (_pass_on, _pass_on, _pass_on, _pass_on, cut.from_server, _ignore),
-    Input.DONE: (_ignore, _ignore, _ignore, _ignore, cut.measuring, _commit),
-    Input.REFUSED: (_switch_refused,) * len(_ORDER),
+    # in this order: locating, connecting, probing, braking, measuring, committing, undoing
+    Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore),
+    Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore, _ignore),
+    Input.SEGMENT: (_ignore, target.clear, target.prove, _ignore, _ignore, _misplaced, _ignore),
+    Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset, _ignore),
+    Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore, _ignore),
+    Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _deadline_of_gate, _ignore),
+    Input.BRAKED: (_ignore, _ignore, _ignore, cut.measure, _ignore, _ignore, _ignore),
+    Input.ASK: (_ignore, _ignore, _ignore, _ignore, cut.ask, _ignore, cut.ask),
+    Input.FROZEN: (_ignore, _ignore, _ignore, _deadline, _deadline, _deadline, _ignore),
+    Input.THAW: (_ignore, _ignore, _ignore, _ignore, _ignore, _ignore, thaw),
+    Input.FROM_CLIENT: (_pass_on, _pass_on, _pass_on, _pass_on, cut.from_client, cut.hold, cut.from_client),
+    Input.FROM_SERVER: (_pass_on, _pass_on, _pass_on, _pass_on, cut.from_server, _ignore, cut.from_server),
+    Input.DONE: (_ignore, _ignore, _ignore, _ignore, cut.measuring, cut.commit, cut.measuring),
+    Input.REFUSED: (*(_switch_refused,) * 6, thaw),
 }
 TABLE: dict[tuple[Phase, Input], Handler] = {
     (phase, row): handler for row, handlers in _ROWS.items() for phase, handler in zip(_ORDER, handlers, strict=True)
 }
 
 
+_FREEZE = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
 MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
     (Phase.LOCATING, Input.LOCATED): (Phase.CONNECTING,),
     (Phase.CONNECTING, Input.SYNACK): (Phase.PROBING, None),
     (Phase.PROBING, Input.SEGMENT): (Phase.BRAKING, Phase.COMMITTING, None),
     (Phase.BRAKING, Input.BRAKED): (Phase.MEASURING,),
-    (Phase.MEASURING, Input.FROM_CLIENT): (Phase.COMMITTING, None),
-    (Phase.MEASURING, Input.FROM_SERVER): (Phase.COMMITTING, None),
+    (Phase.MEASURING, Input.FROM_CLIENT): (Phase.COMMITTING, Phase.UNDOING),
+    (Phase.MEASURING, Input.FROM_SERVER): (Phase.COMMITTING, Phase.UNDOING),
     (Phase.COMMITTING, Input.DONE): (None,),
+    (Phase.COMMITTING, Input.DEADLINE): (None,),
+    **{(phase, Input.DEADLINE): (None,) for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING)},
+    **{(phase, Input.RESET): (None,) for phase in (Phase.CONNECTING, Phase.PROBING)},
+    **{(phase, Input.REFUSED): (None,) for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING)},
     **{
-        (phase, Input.DEADLINE): (None,)
-        for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING, Phase.COMMITTING)
+        (phase, what): (Phase.UNDOING,) + ((None,) if phase is Phase.COMMITTING else ())
+        for phase in _FREEZE
+        for what in (Input.FROZEN, Input.RESET, Input.REFUSED)
     },
-    **{(phase, Input.FROZEN): (None,) for phase in (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)},
-    **{(phase, Input.RESET): (None,) for phase in _ORDER if phase is not Phase.LOCATING},
-    **{(phase, Input.REFUSED): (None,) for phase in _ORDER},
+    **{(Phase.UNDOING, what): (None,) for what in (Input.FROM_CLIENT, Input.FROM_SERVER, Input.THAW, Input.REFUSED)},
 }
 """Which phases may follow (None: the migration is over); kept for the diagram, checked by a test."""
 
@@ -194,3 +201,5 @@ def handle(world: World, connection: Connection, what: Input, event: object) -> 
     if handler is None:
         raise TransitionError(attempt.phase, what)
     handler(world, connection, attempt, event)
+    if connection.wish is not None and connection.attempt is None:
+        _follow(world, connection)

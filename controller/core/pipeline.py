@@ -190,16 +190,20 @@ def path_flows(
     yield _flow(connection, there, actions, Kind.PATH, idle_timeout=idle_timeout, notify=True, token=token, facts=facts)
 
 
+def stopped(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Return the actions with a window of zero shown, before the output."""
+    return (*actions[:-1], Rewrite(window=0), actions[-1])
+
+
 def brake_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     """Yield the flows that show both ends a window of zero, in the fast path: they drain and stop.
 
     They go by themselves after a second, so a controller that dies now leaves no black hole.
     """
-    stop = Rewrite(window=0)
     back = from_server(connection, path.server, path.port)
-    actions = (*to_client_actions(connection, path)[:-1], stop, Output(connection.client_port))
+    actions = stopped(to_client_actions(connection, path))
     yield _flow(connection, back, actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
-    actions = (*to_server_actions(connection, path)[:-1], stop, Output(path.port))
+    actions = stopped(to_server_actions(connection, path))
     yield _flow(connection, from_client(connection), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
 
 

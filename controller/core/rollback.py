@@ -1,32 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Giving a migration up: whatever has been done is undone, and the connection stays where it is, with nothing lost."""
+"""Giving a migration up: whatever has been done is undone, and the connection stays where it is, with nothing lost.
+
+A freeze is undone with the same care as it is used: both ends are asked once more where they are, and then told with
+their own next numbers what the other has, and its window. Anything else they may refuse as old (``question``), and two
+ends that both see closed windows would stand still for ever.
+"""
 
 from __future__ import annotations
 
-from controller.core import pipeline, seq, stand_in
-from controller.core.commands import Bundle, FlowAdd, FlowDelete
+from controller.core import pipeline, question, seq, stand_in
+from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.events import MigrationFailed, MigrationRolledBack
 from controller.core.segment import ACK, RST
 from controller.core.world import World
 
-FROZEN = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
+FROZEN = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING, Phase.UNDOING)
 """Phases in which the ends of a connection that was served cannot send."""
+UNDO_LIMIT = 0.05
+"""Seconds after which the ends go on although not both have answered."""
 
 
 def fail(world: World, connection: Connection, reason: str, detail: str) -> None:
     """Give up the migration under way and say why; the server that served goes on serving."""
     attempt = connection.attempt
     assert attempt is not None
-    frozen = connection.state is State.SERVED and attempt.phase in FROZEN
+    if connection.is_open and attempt.phase in FROZEN:
+        _undo(world, connection, attempt, f"{reason}: {detail}")
+        return
     abandon(world, connection)
     facts = (world.now, connection.key, attempt.version, attempt.target.name)
-    if frozen:
-        _reopen(world, connection, attempt.phase is Phase.COMMITTING)
-        world.publish(MigrationRolledBack(*facts, f"{reason}: {detail}"))
-        return
     world.publish(MigrationFailed(*facts, reason, detail))
-    if connection.state is not State.SERVED:
+    if not connection.is_open:
         serve(world, connection)
 
 
@@ -40,7 +45,12 @@ def abandon(world: World, connection: Connection) -> None:
         waiting = world.locating.get(attempt.target.endpoint.address, [])
         if connection.key in waiting:
             waiting.remove(connection.key)
-        return
+    elif attempt.phase is not Phase.UNDOING:
+        _dismiss(world, connection, attempt)
+
+
+def _dismiss(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Let go of the target: its half is reset, and it is kept from the client."""
     if attempt.agreement is not None:
         reset_target(world, connection, attempt)
     world.unaim(connection, attempt.target.endpoint)
@@ -66,27 +76,55 @@ def release_held(world: World, connection: Connection) -> None:
     held, connection.held, connection.held_bytes = connection.held, {}, 0
     first = connection.client.next
     for number in sorted(held, key=lambda number: seq.offset(first, number)):
-        world.release(connection, connection.client_port, held[number][1])
+        one = held[number]
+        world.release(connection, connection.client_port, one.packet, stand_in.renewed(connection.client, one))
 
 
-def _reopen(world: World, connection: Connection, moved: bool) -> None:
-    """End a freeze: the frozen flows go, and both ends are told each other's windows again.
+# ---- undoing a freeze -----------------------------------------------------------------------------------------------
 
-    ``moved`` says that the final flows may be in the switch already: the old ones take their place again. Where an end
-    has not told its numbers since the freeze began, its own window probe will ask soon enough.
+
+def _undo(world: World, connection: Connection, attempt: Attempt, failure: str) -> None:
+    """Begin to undo a freeze: whatever flows stand, the controller alone hears both ends now, and asks them."""
+    changes: list[FlowAdd | FlowDelete] = []
+    if attempt.phase is Phase.COMMITTING:
+        # The final flows may be in the switch: the old ones take their place again.
+        changes += pipeline.path_flows(connection, connection.path)
+    if attempt.phase is not Phase.UNDOING:
+        _dismiss(world, connection, attempt)
+        attempt.phase, attempt.failure, attempt.path = Phase.UNDOING, failure, None
+        world.wake(connection, UNDO_LIMIT, "thaw")
+    world.tokens.pop(attempt.token, None)
+    attempt.token = world.token(connection)
+    for answers in (attempt.client, attempt.server):
+        question.outdate(attempt, answers)
+    changes += pipeline.measure_flows(connection, connection.path)
+    world.do(Bundle(connection.switch, tuple(changes), attempt.token), Barrier(connection.switch, attempt.token))
+
+
+def thaw(world: World, connection: Connection, attempt: Attempt, event: object = None) -> None:
+    """End a freeze: its flows go, and both ends are told what the other has, and its window.
+
+    An end that has not answered in time is asked again: what it says then reaches the other in the fast path.
     """
-    path = connection.path
-    changes: list[FlowAdd | FlowDelete] = list(pipeline.path_flows(connection, path)) if moved else []
-    changes += pipeline.thaw(connection, path)
-    world.do(Bundle(connection.switch, tuple(changes)))
-    client, server = connection.client, connection.origin
+    path, client, server = connection.path, connection.client, connection.origin
+    connection.attempt = None
+    world.tokens.pop(attempt.token, None)
+    world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, path))))
     assert client.acked is not None
     assert server.acked is not None
     window = shifted(server.window, path.window_shift)
-    stand_in.to_client(world, connection, stand_in.as_server(connection, server.next, server.acked, window))
-    go_on = stand_in.as_client(connection, client.next, client.acked, ACK, client.window)
-    stand_in.to_server(world, connection, path, go_on)
+    if attempt.client.known and attempt.server.known:
+        stand_in.to_client(world, connection, stand_in.as_server(connection, client.acked, server.acked, window))
+        go_on = stand_in.as_client(connection, server.acked, client.acked, ACK, client.window)
+        stand_in.to_server(world, connection, path, go_on)
+    else:
+        question.ask_client(world, connection, attempt.client, attempt.round + 1, window)
+        question.ask_server(world, connection, attempt.server, attempt.round + 1, client.window)
     release_held(world, connection)
+    for one in attempt.kept:
+        world.release(connection, one.port, one.packet, stand_in.renewed(server, one))
+    facts = (world.now, connection.key, attempt.version, attempt.target.name)
+    world.publish(MigrationRolledBack(*facts, attempt.failure))
 
 
 def shifted(window: int, shift: int) -> int:

@@ -8,8 +8,8 @@ the connection (``to_server``), as it does with the client's own.
 from __future__ import annotations
 
 from controller.core import pipeline, seq
-from controller.core.commands import Output, PacketOut
-from controller.core.connection import Attempt, Connection, Path, Side
+from controller.core.commands import Action, Output, PacketOut, Rewrite
+from controller.core.connection import Attempt, Connection, Kept, Path, Side
 from controller.core.segment import ACK, NO_OPTIONS, PSH, RST, Segment, TcpOptions, Timestamps
 from controller.core.world import World
 
@@ -20,6 +20,12 @@ PROBE_BYTE = b"\0"
 def clock_of(side: Side) -> int:
     """Return the newest TSval heard from a side: never ahead of its clock (RFC 7323 section 5, PAWS)."""
     return side.timestamps.value if side.timestamps is not None else 0
+
+
+def renewed(side: Side, kept: Kept) -> tuple[Action, ...]:
+    """Return the edit of a packet that was kept for a while: its side has sent newer timestamps since (PAWS)."""
+    shift = 0 if kept.clock is None else seq.distance(kept.clock, clock_of(side))
+    return (Rewrite(tsval=shift),) if shift else ()
 
 
 def _stamps(connection: Connection, value: int, echo: int) -> TcpOptions:

@@ -91,9 +91,11 @@ class World:
         """Ask for a timer that belongs to the connection's present version."""
         self.out.append(WakeAt(self.now + after, connection.key, connection.version, kind))
 
-    def release(self, connection: Connection, port: int, packet: bytes | Segment) -> None:
-        """Send a packet of the connection through the flow tables, as if it entered at ``port`` now."""
-        self.out.append(PacketOut(connection.switch, packet, RELEASE, in_port=port, mss=connection.mss))
+    def release(
+        self, connection: Connection, port: int, packet: bytes | Segment, edits: tuple[Action, ...] = ()
+    ) -> None:
+        """Send a packet of the connection, edited, through the flow tables, as if it entered at ``port`` now."""
+        self.out.append(PacketOut(connection.switch, packet, edits + RELEASE, in_port=port, mss=connection.mss))
 
     def send(self, connection: Connection, segment: Segment, port: int) -> None:
         """Send a segment of our own making out of a port."""

@@ -3,6 +3,11 @@
 
 It is strict on purpose: what a real peer would silently drop (PAWS, an acknowledgement of bytes never sent) is counted
 in ``complaints``, since nothing that a correct middle does may cause it.
+
+Where the RFCs leave room it does what Linux does (``tcp_input.c``): silence to a pure ACK that is old in number and
+timestamp (6.14), one answer in half a second to any other segment without data that is out of the window, no notice of
+the acknowledgement and window of either; and under a closed window its own ACKs carry the number at which the window
+ends, which the other end may find old (``tcp_acceptable_seq``).
 """
 
 from __future__ import annotations
@@ -14,6 +19,10 @@ from controller.core import seq
 from controller.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment, TcpOptions, Timestamps
 
 RTO = 0.2
+REFUSALS = 0.5
+"""Seconds between two answers to unacceptable segments without data (``tcp_invalid_ratelimit``)."""
+DUPLICATES = 3
+"""Duplicate acknowledgements that mean a loss (RFC 5681)."""
 
 
 @dataclass
@@ -61,6 +70,12 @@ class Peer:
     peer_mss: int = 536
     ts_recent: int = 0
     timer: float | None = None
+    refused_at: float = -1e9
+    window_from: int | None = None
+    """Sequence number of the segment that last told the window (SND.WL1)."""
+    duplicates: int = 0
+    repaired: int | None = None
+    """Up to where the last fast retransmission went: not twice for one loss."""
     syn_options: TcpOptions | None = None
 
     def connect(self, now: float) -> None:
@@ -97,7 +112,7 @@ class Peer:
             self.timer = now + RTO
         elif self.state == "established" and self.send_una != self.send_next:
             self.retransmissions += 1
-            self._send_range(now, self.send_una, min(self._mss(), seq.distance(self.send_una, self.send_next)))
+            self._repair(now)
             self.timer = now + RTO
 
     def receive(self, now: float, segment: Segment) -> None:
@@ -168,24 +183,26 @@ class Peer:
         if self.timestamps and stamps is None:
             self.complaints.append("a segment without timestamps")
             return
+        if segment.flags & SYN:
+            if self.state == "syn-received":
+                self._transmit(now, SYN | ACK, self.isn, options=self._answer(now))
+            else:
+                self._ack(now)  # RFC 5961 section 4
+            return
+        is_old = seq.is_before(end, self.recv_next)
         if stamps is not None and self.timestamps and seq.is_before(stamps.value, self.ts_recent):
-            if not seq.is_before(end, self.recv_next) and segment.payload and end != self.recv_next:
+            if segment.payload and seq.is_after(end, self.recv_next):
                 self.complaints.append(f"PAWS: {stamps.value} after {self.ts_recent}")
-            self._ack(now)
+            if segment.length or not is_old:
+                self._refuse(now, segment)
             return
-        if segment.length and not seq.is_after(end, self.recv_next):
-            if self.state == "syn-received" and not segment.flags & SYN:
-                self._transmit(now, ACK, seq.add(self.isn, 1))
-                return
-            self._ack(now, (segment.seq, end))
+        if is_old or (self.state == "syn-received" and segment.length and end == self.recv_next):
+            self._refuse(now, segment)
             return
-        if not seq.is_within(segment.seq, seq.add(self.recv_next, -1), (self.can.window << 1) + 2):
+        if not seq.is_within(segment.seq, seq.add(self.recv_next, -self.can.window), self.can.window * 3):
             if segment.length:
                 self.complaints.append("a segment outside the window")
-            self._ack(now)
-            return
-        if not segment.length and segment.seq == seq.add(self.recv_next, -1):
-            self._ack(now)  # a window probe, or a keep-alive: not acceptable, so it is answered
+            self._refuse(now, segment)
             return
         if stamps is not None and not seq.is_after(segment.seq, self.recv_next):
             self.ts_recent = seq.later(self.ts_recent, stamps.value)
@@ -199,24 +216,57 @@ class Peer:
             self.state, self.timer = "established", None
         self._acknowledged(now, segment)
         self._check_sack(segment)
-        if segment.length:
+        if segment.length and end == self.recv_next:
+            self._ack(now, (segment.seq, end))
+        elif segment.length:
             self._take(now, segment)
         self._push(now)
 
+    def _refuse(self, now: float, segment: Segment) -> None:
+        """Answer what is not acceptable with the numbers as they are."""
+        end = seq.add(segment.seq, segment.length)
+        if self.state == "syn-received":
+            self._transmit(now, ACK, seq.add(self.isn, 1))
+        elif segment.length:
+            self._ack(now, None if seq.is_after(end, self.recv_next) else (segment.seq, end))
+        elif now - self.refused_at >= REFUSALS:
+            self.refused_at = now
+            self._ack(now)
+
     def _acknowledged(self, now: float, segment: Segment) -> None:
         advance = seq.distance(self.send_una, segment.ack)
-        if 0 < advance <= seq.distance(self.send_una, self.send_next):
+        advanced = 0 < advance <= seq.distance(self.send_una, self.send_next)
+        if advanced:
             if self.send_una == self.isn:
                 advance -= 1
                 self.send_una = seq.add(self.isn, 1)
             self.sending = self.sending[advance:]
-            self.send_una = segment.ack
+            self.send_una, self.duplicates = segment.ack, 0
             self.timer = now + RTO if self.send_una != self.send_next else None
+            if self._repairs():
+                self._repair(now)
+        elif advance:
+            return  # an old acknowledgement: its window is old too
+        elif not segment.length and self.send_una != self.send_next:
+            self.duplicates += 1
+            if self.duplicates == DUPLICATES and not self._repairs():
+                self.repaired = self.send_next
+                self._repair(now)
         stamps = segment.options.timestamps
         if stamps is not None and stamps.echo and seq.is_after(stamps.echo, self._clock(now)):
             self.complaints.append("an echo of a time that has not come")
-        if not seq.is_before(segment.ack, self.send_una):
-            self.peer_window = segment.window << self.peer_scale
+        window, first = segment.window << self.peer_scale, self.window_from
+        is_newer = advanced or first is None or seq.is_after(segment.seq, first)
+        if is_newer or (segment.seq == first and (window > self.peer_window or not window)):
+            self.peer_window, self.window_from = window, segment.seq
+
+    def _repairs(self) -> bool:
+        """Return whether a fast retransmission is under way (RFC 6582)."""
+        return self.repaired is not None and seq.is_before(self.send_una, self.repaired)
+
+    def _repair(self, now: float) -> None:
+        """Send the oldest segment again."""
+        self._send_range(now, self.send_una, min(self._mss(), seq.distance(self.send_una, self.send_next)))
 
     def _check_sack(self, segment: Segment) -> None:
         for left, right in segment.options.sack:
@@ -295,7 +345,9 @@ class Peer:
         if self.sack:
             for left, data in sorted(self.out_of_order.items()):
                 blocks.append((left, seq.add(left, len(data))))
-        self._transmit(now, ACK, self.send_next, sack=tuple(blocks[:3]))
+        end = seq.add(self.send_una, self.peer_window)
+        number = end if self.state == "established" and seq.is_before(end, self.send_next) else self.send_next
+        self._transmit(now, ACK, number, sack=tuple(blocks[:3]))
 
     def _clock(self, now: float) -> int:
         return seq.add(self.can.clock, int(now * 1000))

@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from simulation.demo import CLIENT, DROP, FORWARD, GO_BACK, MACS, MIGRATE, ORIGIN, POLICY, PORTS, TARGET, Demo, alert
-from simulation.peer import Capabilities, Peer
+from simulation.demo import CLIENT, DROP, FORWARD, GO_BACK, MACS, MIGRATE, ORIGIN, PORTS, TARGET, Demo, alert
+from simulation.observe import KEY, OBSERVE, THIRD, connection_of, goes_on, move, observed, until
+from simulation.peer import Capabilities
 
-from controller.core import cut
+from controller.core import cut, seq
 from controller.core.commands import FlowAdd, Rewrite
 from controller.core.connection import Phase, State
 from controller.core.cookie import Cookie, Kind
@@ -26,65 +27,11 @@ from controller.core.events import (
     Verdict,
     VerdictReached,
 )
-from controller.core.policy import Server
+from controller.core.rollback import UNDO_LIMIT
 from controller.core.segment import ACK, FIN, SYN, ConnectionKey, Endpoint, Segment, TcpOptions, Timestamps
 from controller.core.view import in_clients_view
 
-KEY = ConnectionKey(CLIENT, ORIGIN)
-THIRD = Endpoint("10.0.0.4", 33_333)
-OBSERVE = replace(
-    POLICY,
-    servers={**POLICY.servers, "server3": Server("server3", THIRD)},
-    services=(replace(POLICY.services[0], gated=False),),
-)
 FROZEN = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
-
-
-def observed(**more: object) -> tuple[Demo, Peer]:
-    """Return a network whose service is observed, and a client that has had an answer."""
-    demo = Demo(policy=OBSERVE, **more)  # type: ignore[arg-type]
-    client = demo.connect()
-    demo.say(client, b"hello ")
-    demo.run(0.01)
-    demo.say(demo.at_origin[0], b"welcome ")
-    demo.run(0.01)
-    return demo, client
-
-
-def move(demo: Demo, server: str = "server2", seconds: float = 0.1) -> None:
-    """Ask for a migration."""
-    demo.tell(MigrationRequested(demo.now, KEY, server))
-    demo.run(seconds)
-
-
-def connection_of(demo: Demo):
-    """Return the one connection."""
-    return demo.engine.world.connections[KEY]
-
-
-def until(demo: Demo, phase: Phase) -> None:
-    """Let time pass until the migration has come so far."""
-    for _ in range(400):
-        if connection_of(demo).attempt.phase is phase:
-            return
-        demo.run(0.000_02)
-    raise AssertionError(f"never reached {phase}")
-
-
-def goes_on(demo: Demo, client: Peer, server: Peer) -> None:
-    """Check that both ends still talk, without a complaint or a retransmission."""
-    before, had = len(server.received), len(client.received)
-    demo.say(client, b"question")
-    demo.say(server, b"answer")
-    demo.run(0.1)
-    assert server.received[before:] == b"question"
-    assert client.received[had:] == b"answer"
-    assert not client.complaints + server.complaints
-    assert client.retransmissions == server.retransmissions == 0
-    world = demo.engine.world
-    assert not world.tokens
-    assert connection_of(demo).attempt is None
-    assert not [flow for flow in demo.switch.flows.values() if flow.priority == 200 and flow.table == 1]
 
 
 def test_observed_connection_is_served_at_once() -> None:
@@ -264,13 +211,14 @@ def test_frozen_in_the_last_step() -> None:
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
-@pytest.mark.parametrize("pause", [0.0, 0.000_35])
+@pytest.mark.parametrize("pause", [0.0, 0.000_5])
 def test_close_during_the_freeze(who: str, pause: float) -> None:
     """Whoever closes: the freeze is undone and the FIN arrives without a retransmission."""
     demo, client = observed()
     move(demo, seconds=0)
     until(demo, Phase.MEASURING)
     demo.run(pause)
+    assert connection_of(demo).attempt.phase is Phase.MEASURING
     first, second = (client, demo.at_origin[0]) if who == "client" else (demo.at_origin[0], client)
     demo.act(first, lambda peer: peer.close(demo.now))
     demo.run(0.1)
@@ -317,18 +265,27 @@ def test_what_the_old_server_says_behind_the_cut_is_dropped() -> None:
     goes_on(demo, client, demo.at_target[0])
 
 
-def test_numbers_too_old_are_asked_for_without_a_byte() -> None:
-    """After a pause nobody knows how far a stream has come: first a question that is harmless at any number."""
-    demo, client = observed()
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_numbers_too_old_to_compare_with(timestamps: bool) -> None:
+    """After a pause nobody knows how far a stream has come: the first question is harmless at any number."""
+    can = Capabilities(timestamps=timestamps)
+    demo = Demo(policy=OBSERVE, first=can, second=can)
+    client = demo.connect(can)
+    demo.say(client, b"hello ")
+    demo.run(0.01)
+    demo.say(demo.at_origin[0], b"welcome ")
     demo.run(5.0)
     demo.trace.clear()
     connection_of(demo).client.next = connection_of(demo).origin.acked = 5
     connection_of(demo).client.acked = connection_of(demo).origin.next = 5
+    newest = client.ts_recent
     move(demo)
     asked = [
         s for _, place, s in demo.trace if place == f"port {PORTS['10.0.0.3']}" and s.src == ORIGIN and not s.window
     ]
-    assert asked[0].payload == b""
+    assert len(asked[0].payload) == timestamps
+    if timestamps:
+        assert seq.is_before(asked[0].options.timestamps.value, newest)
     assert demo.happened(MigrationCompleted)
     goes_on(demo, client, demo.at_target[0])
 
@@ -418,8 +375,8 @@ def measuring(demo: Demo) -> None:
 PUNT = Cookie(Kind.PUNT).encode()
 
 
-def test_data_during_the_measurement_is_passed_on() -> None:
-    """With its window closed, so that the other end does not begin to send."""
+def test_data_during_the_measurement() -> None:
+    """The server's goes on to the client with its window closed; the client's is for the next server."""
     demo, client = observed()
     server = demo.at_origin[0]
     measuring(demo)
@@ -430,8 +387,13 @@ def test_data_during_the_measurement_is_passed_on() -> None:
     demo.tell(SegmentReceived(1, 1, answer, PUNT))
     demo.run(0.001)
     passed = {(place, s.payload, s.window) for _, place, s in demo.trace if len(s.payload) > 1}
-    assert passed == {("port 1", b"more", 0), ("port 3", b"more too", 0)}
-    assert connection_of(demo).attempt.phase is Phase.MEASURING
+    assert passed == {("port 3", b"more too", 0)}
+    connection = connection_of(demo)
+    assert connection.attempt.phase is Phase.MEASURING
+    assert connection.held_bytes == len(b"more")
+    demo.run(cut.DRAIN)
+    demo.tell(SegmentReceived(1, 1, answer, PUNT))
+    assert len(connection.attempt.kept) == 1
 
 
 @pytest.mark.parametrize("from_client", [True, False])
@@ -445,7 +407,8 @@ def test_fin_during_the_measurement(from_client: bool) -> None:
     if not from_client:
         fin = Segment(ORIGIN, CLIENT, server.send_next, server.recv_next, ACK | FIN, 99)
     demo.tell(SegmentReceived(1, 3 if from_client else 1, fin, PUNT))
-    demo.run(0.001)
+    assert connection_of(demo).attempt.phase is Phase.UNDOING
+    demo.run(2 * UNDO_LIMIT)
     assert demo.happened(MigrationRolledBack)
     place = "port 1" if from_client else "port 3"
     assert [s.flags for _, where, s in demo.trace if where == place and s.flags & FIN] == [ACK | FIN]
