@@ -237,7 +237,7 @@ class BatonNet:
         state = self.run_dir / "topo.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
             kill_marked(json.loads(state.read_text())["mark"])  # of one whose owner and reaper were both killed
-        for name in ("s1", "p4"):
+        for name in ("s1", "p4sync"):
             shutil.rmtree(self.run_dir / name, ignore_errors=True)
         state.write_text(json.dumps({"mark": self.mark, "owner": os.getpid(), "private": self.made}))
 
@@ -369,7 +369,7 @@ def controller_command(framework: str | None = None) -> list[str]:
 
 
 def check_machine(prefix: Path) -> None:
-    """Raise TopoError where the network cannot be made here: not root, no switch, no Mininet programs."""
+    """Raise TopoError where the network cannot be made here: not root, no switch, no Mininet programs, no namespaces."""
     if os.geteuid() != 0:
         raise TopoError("network namespaces need root: run it with sudo")
     if not (prefix / "sbin" / "ovs-vswitchd").exists():
@@ -377,6 +377,13 @@ def check_machine(prefix: Path) -> None:
     for program in ("mnexec", "ifconfig", "ip", "ethtool"):
         if not shutil.which(program):
             raise TopoError(f"{program} is not installed: run `make setup` first")
+    # Mininet waits for ever for a host whose namespace could not be made.
+    tried = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise TopoError(
+            f"network namespaces cannot be made here ({tried.stderr.strip() or tried.returncode}): "
+            "use a machine of its own, or a container that is started with --privileged"
+        )
 
 
 # ---- command line --------------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ import time
 import tracemalloc
 from typing import Any
 
-from benchmarks.harness import Bench, Outcome, summary
-from benchmarks.tcp_handoff import ask
+from benchmarks.harness import Bench, BenchmarkError, Outcome, summary
+from benchmarks.tcp_handoff import REQUESTS, ask
 from benchmarks.tcp_throughput import start_server
 from controller.config import config_path, load, policy_of
+from controller.core.commands import ReadFlows
 from controller.core.engine import Engine
-from controller.core.events import HostLocated, SegmentReceived, SwitchConnected
+from controller.core.events import FlowsReported, HostLocated, SegmentReceived, SwitchConnected
 from controller.core.segment import ACK, SYN, Endpoint, Segment, TcpOptions, Timestamps
 from topo import SERVER1, BatonNet
 
@@ -28,7 +29,9 @@ def track(count: int) -> dict[str, float]:
     """Let a core open connections; return bytes and microseconds for each."""
     engine = Engine(policy_of(load(config_path())))
     service = Endpoint(*SERVER1)
-    engine.handle(SwitchConnected(0.0, 1, (("ids0", 4),)), 0.0)
+    asked = engine.handle(SwitchConnected(0.0, 1, (("ids0", 4),)), 0.0)
+    token = next(command.token for command in asked if isinstance(command, ReadFlows))
+    engine.handle(FlowsReported(1, token, (), more=False), 0.0)
     engine.handle(HostLocated(1, 1, service.address, "02:00:00:00:00:01"), 0.0)
     options = TcpOptions(1460, 7, True, (), Timestamps(1, 0))
     gc.collect()
@@ -46,6 +49,8 @@ def track(count: int) -> dict[str, float]:
         seconds += time.perf_counter() - began
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
+    if len(engine.world.connections) != count:
+        raise BenchmarkError(f"{len(engine.world.connections)} of {count} connections are tracked")
     return {"bytes": round(used / count), "us, memory traced": round(seconds / count * 1e6, 1)}
 
 
@@ -58,7 +63,7 @@ def run(bench: Bench) -> Outcome:
     with BatonNet(private=True) as net:
         net.start_analyser()
         net.start_controller()
-        start_server(net, "h1", *SERVER1)
+        start_server(net, "h1", *SERVER1, program=REQUESTS)
         ask(net, SERVER1, "please forward", 20, 5)
         began = time.monotonic()
         times = ask(net, SERVER1, "please forward", count, AT_ONCE)
