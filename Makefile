@@ -40,7 +40,7 @@ demo: setup
 	@$(PYTHON) topo.py --demo
 
 demo-p4sync: setup
-	@$(PYTHON) -m controller.cli.main p4sync demo
+	@$(PYTHON) -m demo.p4sync
 
 demo-eccp: setup
 	@$(PYTHON) -m controller.cli.main eccp demo

@@ -107,7 +107,7 @@ def add_switches(net: Any, run_dir: Path, environment: Mapping[str, str], tapped
     """
     chosen = target()
     for spec in SWITCHES:
-        net.addSwitch(spec.name, cls=P4Switch, run_dir=run_dir / "p4", environment=environment, target=chosen)
+        net.addSwitch(spec.name, cls=P4Switch, run_dir=run_dir / "p4sync", environment=environment, target=chosen)
     if tapped is not None:
         mid = MarkedNode("mid", environment=environment)
         net.controllers.append(mid)

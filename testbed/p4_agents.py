@@ -66,7 +66,7 @@ def settings(spec: p4.P4Spec, suite: str = "polynomial", services: tuple[Service
 
 def start_agents(net: BatonNet, suite: str = "polynomial") -> dict[str, AgentControl]:
     """Start an agent beside each P4 switch of a network and wait until all are ready. Raises TopoError."""
-    folder = net.run_dir / "p4"
+    folder = net.run_dir / "p4sync"
     for spec in p4.SWITCHES:
         keys.new_pair(keys.ED25519, folder / f"{spec.name}.key", folder / f"{spec.name}.pub")
         (folder / f"{spec.name}.toml").write_text(settings(spec, suite))
@@ -76,7 +76,7 @@ def start_agents(net: BatonNet, suite: str = "polynomial") -> dict[str, AgentCon
 
 def start_agent(net: BatonNet, name: str) -> subprocess.Popen[bytes]:
     """Start one switch's agent, in the switch's own node."""
-    folder = net.run_dir / "p4"
+    folder = net.run_dir / "p4sync"
     with (folder / f"{name}.agent.log").open("ab") as log:
         command = [sys.executable, "-m", "controller.p4sync", str(folder / f"{name}.toml")]
         return net.popen(name, command, stdout=log, stderr=subprocess.STDOUT)

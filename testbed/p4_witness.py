@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts at a host's interface what a P4 switch before it should count: `python -m testbed.p4_witness IF SERVICE...`.
+"""Counts what comes out of a P4 switch, at the other end of a wire: `python -m testbed.p4_witness IF SERVICE...`.
+
+Frames that come in at the interface are counted, by flow: on both sides of a switch that is all that it has forwarded.
+What was sent to it is no measure: bmv2's capture ring holds some 30 frames and loses more.
 
 SERVICE is ADDRESS/TRANSPORT/PORT/NUMBER, for example 10.0.0.1/tcp/80/7. For each line on stdin one line of JSON is
 written: `{"flows": {key: packets}, "lost": frames}` (`lost`: frames that the kernel dropped before they were counted).
@@ -19,7 +22,7 @@ from typing import Any
 
 TRANSPORTS = {"tcp": 6, "udp": 17}
 ETH_P_ALL = 3
-SOL_PACKET, PACKET_STATISTICS = 263, 6
+SOL_PACKET, PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 263, 6, 23
 SO_RCVBUFFORCE = 33
 BUFFER = 64 << 20
 Services = dict[tuple[bytes, int, bytes], int]
@@ -58,6 +61,7 @@ def watch(interface: str, known: Services) -> None:
     counted: Counter[int] = Counter()
     lost = 0
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    raw.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
     raw.bind((interface, ETH_P_ALL))
     raw.setblocking(False)

@@ -129,7 +129,7 @@ def clear_run_dir(run_dir: Path, everything: bool) -> None:
     for path in run_dir.glob("*"):
         if path.is_socket() and not _is_used(path):  # of a controller or analyser that was killed with the network
             path.unlink(missing_ok=True)
-    for name in ("s1", "p4", "topo.json", "topo.lock"):
+    for name in ("s1", "p4sync", "topo.json", "topo.lock"):
         path = run_dir / name
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
