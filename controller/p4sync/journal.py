@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent's memory of its sessions: lines of JSON, written before what they speak of is done.
 
-What is written survives the agent's death. It is flushed to the disk where a switch may outlive the machine: a number
-that is spent, a decision.
+What is written survives the agent's death. It is on the disk, too, before anything depends on it that may outlive the
+machine: a number before it is used, a decision before the switch's own mark of it is removed (`flush`).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ _APPLY: dict[str, Callable[[Memory, dict[str, Any]], None]] = {
     "job": Memory._job,
     "job done": Memory._job_done,
 }
-LASTING = ("number", "committed")
+LASTING = ("number",)
 
 
 class Journal:
@@ -168,6 +168,11 @@ class Journal:
             os.fdatasync(self._file)
         if self._size > REWRITE:
             self._rewrite()
+
+    def flush(self) -> None:
+        """Wait until all that was written is on the disk; may be called from another thread."""
+        with contextlib.suppress(OSError):  # replaced meanwhile by a file that is on the disk already
+            os.fdatasync(self._file)
 
     def take_number(self, at_least: int = 1) -> int:
         """Return a session number that was never used here, and never will be again. Raises OverflowError."""

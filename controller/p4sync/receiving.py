@@ -241,12 +241,14 @@ class Receiving:
             self.tell(inputs.EntriesWritten(output))
 
     def _remove(self, output: outputs.RemoveIncoming) -> None:
-        session = output.session
-        self._spawn(
-            self._switch.take_away(
-                entries.TableEntry(SYNC_IN, {"port": self._port, "session": session}),
-                entries.TableEntry(STAGING_MARK, {"session": session}),
-            )
+        self._spawn(self._forget(output.session, self._port))
+
+    async def _forget(self, session: int, port: int) -> None:
+        """Delete a session's entries; the mark is the last witness of a decision that is not on the disk yet."""
+        await asyncio.to_thread(self._journal.flush)
+        await self._switch.take_away(
+            entries.TableEntry(SYNC_IN, {"port": port, "session": session}),
+            entries.TableEntry(STAGING_MARK, {"session": session}),
         )
 
     def _send(self, session: int, frame: links.Frame) -> None:
