@@ -5,6 +5,8 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 log=${1:?usage: python.sh LOGFILE}
+exec 9> "$log.lock"
+flock 9 # 'make demo' and 'make test' in two terminals must not fill one environment at the same time
 : > "$log"
 venv=$root/.venv
 python=/usr/bin/python3

@@ -10,6 +10,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vectors.suricata import RECORD
 
 from controller.alerts.packet import AlertPacket, decode_packet
 from controller.alerts.parser import AlertParser
@@ -165,27 +166,15 @@ EVE_KEYS = (
     *("timestamp", "event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto"),
     *("alert", "payload", "packet", "packet_info"),
 )
-GOOD = {
-    "timestamp": "2026-11-20T13:49:51.545346+0000",
-    "event_type": "alert",
-    "src_ip": "10.0.0.3",
-    "src_port": 4000,
-    "dest_ip": "10.0.0.1",
-    "dest_port": 11111,
-    "proto": "TCP",
-    "alert": {"signature_id": 1000002, "signature": "MIGRATE", "category": "c", "severity": 1, "gid": 1, "rev": 1},
-    "packet": "AgAAAAACAgAAAAABCABFAAAvAAEAAEAGZsUKAAADCgAAAQ+gK2cAAeJAAAAAY1AYIADCxQAAbWlncmF0ZQ==",
-    "packet_info": {"linktype": 1},
-}
 
 
 @st.composite
 def eve_lines(draw):
     """A record with some values replaced by anything JSON can say, then damaged as bytes."""
-    record = dict(GOOD)
+    record = dict(RECORD)
     for key in draw(st.lists(st.sampled_from(EVE_KEYS), max_size=3)):
         record[key] = draw(JSON)
-    for key in draw(st.lists(st.sampled_from(tuple(GOOD["alert"])), max_size=2)):
+    for key in draw(st.lists(st.sampled_from(tuple(RECORD["alert"])), max_size=2)):
         if isinstance(record["alert"], dict):
             record["alert"] = {**record["alert"], key: draw(JSON)}
     return json.dumps(record).encode()

@@ -12,6 +12,7 @@ import pytest
 from frameworks import need
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
+from vectors.suricata import RECORD
 
 from controller.wire.snort_alert import SnortAlert, encode_snort_alert
 from tests.integration.analyser.conftest import DEADLINE, REPOSITORY, Command, until
@@ -19,24 +20,7 @@ from tests.integration.analyser.conftest import DEADLINE, REPOSITORY, Command, u
 PACKET = bytes(
     Ether() / IP(src="10.0.0.3", dst="10.0.0.1") / TCP(sport=4000, dport=11111, seq=77, flags="PA") / b"migrate"
 )
-EVE = {
-    "timestamp": "2026-01-01T00:00:00.250000+0000",
-    "event_type": "alert",
-    "src_ip": "10.0.0.3",
-    "src_port": 4000,
-    "dest_ip": "10.0.0.1",
-    "dest_port": 11111,
-    "proto": "TCP",
-    "alert": {
-        "gid": 1,
-        "signature_id": 1000002,
-        "rev": 1,
-        "signature": "MIGRATE",
-        "category": "Move the connection to another server",
-        "severity": 1,
-    },
-    "packet": b64encode(PACKET).decode(),
-}
+EVE = {**RECORD, "timestamp": "2026-01-01T00:00:00.250000+0000", "packet": b64encode(PACKET).decode()}
 SNORT2 = SnortAlert("MIGRATE", 1, 1000002, 1, 1, 1, 1767225600.25, False, PACKET)
 SNORT3 = SnortAlert("MIGRATE", 1, 1000002, 1, 1, 1, 1767225600.25, True, PACKET)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
+from vectors.suricata import RECORD
 
 from controller.alerts.parser import AlertParser
 from controller.core.errors import RemoteError
@@ -38,21 +39,9 @@ EXPECTED = AlertRaised(
 
 def eve(packet=PACKET, **changes):
     record = {
+        **RECORD,
         "timestamp": "1970-01-01T00:01:39.500000+0000",
-        "event_type": "alert",
-        "src_ip": "10.0.0.3",
-        "src_port": 4000,
-        "dest_ip": "10.0.0.1",
-        "dest_port": 11111,
-        "proto": "TCP",
-        "alert": {
-            "gid": 1,
-            "signature_id": 1_000_002,
-            "rev": 3,
-            "signature": "MIGRATE",
-            "category": "Move it",
-            "severity": 2,
-        },
+        "alert": {**RECORD["alert"], "rev": 3, "category": "Move it", "severity": 2},
         "packet": b64encode(packet).decode(),
     }
     return json.dumps({**record, **changes}).encode()

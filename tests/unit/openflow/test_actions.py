@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
-from frameworks import need
 
 from controller.openflow import actions
-from controller.openflow.choice import FRAMEWORKS
 
 BYTES = {
     # (class, argument): the action on the wire, OpenFlow 1.3 and later (type, length, Nicira, subtype, body)
@@ -26,15 +22,6 @@ BYTES = {
     ("NXActionSetTcpWindow", 0xFFFF): "ffff0010 00002320 0057 ffff 00000000",
     ("NXActionIncIpId", 0x1234): "ffff0010 00002320 0058 1234 00000000",
 }
-
-
-@pytest.fixture(params=[(name, version) for name in FRAMEWORKS for version in (0, 3, 4, 5)], ids=str)
-def parser(request):
-    name, version = request.param
-    need(name)
-    module = importlib.import_module(f"{name}.ofproto.ofproto_v1_{version}_parser")
-    actions.register_with(module)
-    return module
 
 
 @pytest.mark.parametrize(("name", "value"), BYTES)

@@ -3,28 +3,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
 import pytest
-from frameworks import need
 
 from controller.openflow import actions
-from controller.openflow.choice import FRAMEWORKS
 
 VECTORS = json.loads((Path(__file__).resolve().parents[3] / "ovs_actions" / "vectors.json").read_text())
-WITH_NICIRA = (0, 3, 4, 5)
-"""Minor versions of OpenFlow for which the frameworks have Nicira actions at all."""
-
-
-@pytest.fixture(params=[(name, version) for name in FRAMEWORKS for version in WITH_NICIRA], ids=str)
-def parser(request):
-    name, version = request.param
-    need(name)
-    module = importlib.import_module(f"{name}.ofproto.ofproto_v1_{version}_parser")
-    actions.register_with(module)
-    return module
 
 
 def class_name(action: str) -> str:
