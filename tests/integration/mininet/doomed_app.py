@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controller's app, mortal: it kills its process with SIGKILL when a connection comes to a given step.
 
-`RUN/doom.json` holds `{"step": STEP, "sent": BOOL, "since": TIME}`: STEP is a state, or a state and a migration's phase, in the words of
-the tables (`held`, `served/braking`); `sent` says whether what the step makes the controller send still reaches the
-switch; connections opened before TIME (monotonic) do not count. Without the file it lives. It is its own analyser: every request that is held raises the alert that migrates.
+`RUN/doom.json` holds `{"step": STEP, "sent": BOOL, "since": TIME}`: STEP is a state, or a state and a migration's
+phase, in the words of the tables (`held`, `served/braking`); `sent` says whether what the step makes the controller
+send still reaches the switch; connections opened before TIME (monotonic) do not count. Without the file it lives. It is
+its own analyser: every request that is held raises the alert that migrates.
 """
 
 from __future__ import annotations

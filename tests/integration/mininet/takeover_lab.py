@@ -10,8 +10,13 @@ import time
 from pathlib import Path
 
 from controller.bus_client import BusClient, BusError
-from controller.core.events import ConnectionReported, MigrationCompleted, MigrationFailed, MigrationRequested
-from controller.core.events import MigrationRolledBack
+from controller.core.events import (
+    ConnectionReported,
+    MigrationCompleted,
+    MigrationFailed,
+    MigrationRequested,
+    MigrationRolledBack,
+)
 from topo import BatonNet, wait_for
 
 from .bulk_peer import stream
