@@ -230,7 +230,7 @@ def test_a_switch_that_dies_and_comes_back(tmp_path: Path) -> None:
         await until(lambda: client.connection is Connection.DOWN)
         with pytest.raises(NotPrimaryError):
             client.send_packet({"kind": Token.REPORT_OUT}, protocol.PADDING)
-        with pytest.raises(SwitchError, match="cannot be reached|no answer"):
+        with pytest.raises(SwitchError, match=r"cannot be reached|no answer"):
             await client.read_cookie()
         made.start()
         await until(lambda: client.connection is Connection.PRIMARY)
@@ -271,7 +271,6 @@ def test_a_stopped_switch_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch:
 
         task = asyncio.get_running_loop().create_task(tick())
         with made.device.lock, pytest.raises(SwitchError, match="no answer in time"):
-            await asyncio.to_thread(lambda: None)
             await client.write([TableWrite(Change.INSERT, entries.marker(1, 1))])
         task.cancel()
         assert rounds > 10

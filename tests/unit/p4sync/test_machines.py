@@ -260,17 +260,8 @@ def test_another_source_has_to_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    "record",
-    [
-        {},
-        {**STATEMENT, "count": -1},
-        {**STATEMENT, "count": "3"},
-        {**STATEMENT, "digest": 1 << 64},
-        {**STATEMENT, "x": 1},
-        {**STATEMENT, "shipped": 3},
-        {**STATEMENT, "count": True},
-    ],
+    "changes", [{"count": -1}, {"count": "3"}, {"digest": 1 << 64}, {"x": 1}, {"shipped": 3}, {"count": True}]
 )
-def test_what_is_no_statement(record: dict) -> None:
+def test_what_is_no_statement(changes: dict) -> None:
     with pytest.raises(ValueError, match="statement"):
-        statement_of(record)
+        statement_of({**STATEMENT, **changes})
