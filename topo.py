@@ -369,7 +369,7 @@ def controller_command(framework: str | None = None) -> list[str]:
 
 
 def check_machine(prefix: Path) -> None:
-    """Raise TopoError where the network cannot be made here: not root, no switch, no Mininet programs, no namespaces."""
+    """Raise TopoError where the network cannot be made here: not root, or without switch, programs or namespaces."""
     if os.geteuid() != 0:
         raise TopoError("network namespaces need root: run it with sudo")
     if not (prefix / "sbin" / "ovs-vswitchd").exists():
