@@ -120,6 +120,16 @@ def test_killed_it_starts_again_over_what_it_left(controller, directory):
     controller().expect("listening on")
 
 
+def test_wrong_settings_end_it_with_their_mend(controller, directory, tmp_path):
+    config = tmp_path / "baton.toml"
+    config.write_text((REPOSITORY / "baton.toml").read_text().replace("port = 11111", 'port = "11111"'))
+    process = controller(config)
+    process.expect(f'^baton: {config}: servers.server1.port: must be a whole number, not "11111"$')
+    assert process.process.wait(DEADLINE) == 2
+    assert not any("Traceback" in line for line in process.lines)
+    assert not (directory / "eve.sock").exists()
+
+
 def test_a_path_in_use_ends_it_with_a_clear_message(controller, directory):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(str(directory / "eve.sock"))
