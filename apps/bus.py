@@ -31,6 +31,7 @@ class Bus(App):  # type: ignore[misc]
         events.DrainRequested,
         events.StatusRequested,
         events.FlowMoved,
+        events.StateShipRequested,
     ]
     """What other processes may send."""
 

@@ -8,13 +8,23 @@ has a thread that waits for its agent, so nothing waits in the event loop; gRPC 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any, ClassVar
 
 from controller import config
 from controller.core import events
+from controller.core.commands import Output
 from controller.core.errors import ConfigError
 from controller.core.segment import Endpoint
-from controller.openflow.framework import App, hub, set_ev_cls
+from controller.openflow.framework import (
+    DEAD_DISPATCHER,
+    MAIN_DISPATCHER,
+    App,
+    EventOFPStateChange,
+    hub,
+    set_ev_cls,
+)
+from controller.openflow.messages import encode_packet_out
 from controller.openflow.threads import clock, spawn
 from controller.p4sync.following import Following
 from controller.p4sync.shipper import Shipper
@@ -56,9 +66,12 @@ class P4SyncApp(App):  # type: ignore[misc]
                 hub.Queue,
                 hub.sleep,
                 own.settle,
+                partial(self._send_frame, switch.port),
             )
-            for name in own.switches
+            for name, switch in own.switches.items()
         }
+        self._channels: dict[int, Any] = {}
+        self._ports: dict[str, tuple[int, int]] = {}
 
     def start(self) -> Any:
         """Begin to work: two threads for each switch."""
@@ -95,6 +108,28 @@ class P4SyncApp(App):  # type: ignore[misc]
             )
         else:
             shipper.add(event)
+
+    @set_ev_cls(EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
+    def _on_channel(self, ev: Any) -> None:
+        """Remember how switches are reached."""
+        if ev.state == MAIN_DISPATCHER:
+            self._channels[ev.datapath.id] = ev.datapath
+        elif self._channels.get(ev.datapath.id) is ev.datapath:
+            del self._channels[ev.datapath.id]
+
+    @set_ev_cls(events.SwitchConnected)
+    def _on_switch(self, event: events.SwitchConnected) -> None:
+        """Remember which port leads where."""
+        self._ports.update({name: (event.switch, number) for name, number in event.ports})
+
+    def _send_frame(self, port: str | None, frame: bytes) -> bool:
+        """Send a frame out of the port of this name; False where there is none."""
+        switch, number = self._ports.get(port or "", (0, 0))
+        channel = self._channels.get(switch)
+        if channel is None:
+            return False
+        channel.send(encode_packet_out(frame, (Output(number),), None, 0))
+        return True
 
     def close(self) -> None:
         """Let the threads end."""

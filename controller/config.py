@@ -138,6 +138,8 @@ class P4Switch(Section):
 
     server: str
     control: str | None = None
+    port: str | None = None
+    """The Open vSwitch port that leads to it: markers behind the last packets go there (else `settle` is waited)."""
 
 
 class P4Sync(Section):

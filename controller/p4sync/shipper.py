@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ WAITING = 4_096
 SHIP_TIME = 120.0
 PATIENCE = 10.0
 """Seconds that a single connection's state may take: its migration does not wait."""
+MARKER_TIME = 1.0
 AGAIN = 1.0
 """Seconds between two attempts to reach an agent that is watched."""
 
@@ -39,11 +41,16 @@ class Shipper:
         queue: Callable[[], Any],
         sleep: Callable[[float], None],
         settle: float,
+        send_frame: Callable[[bytes], bool] = lambda frame: False,
     ) -> None:
-        """Prepare; ``settle`` seconds after a cutover the last packets have passed the old switch."""
+        """Prepare.
+
+        ``send_frame`` sends a frame towards the switch behind all that was sent there before, and returns whether it
+        could; where it cannot, ``settle`` seconds after a cutover the last packets are taken to have passed.
+        """
         self._switch, self._path = switch, path
         self._publish, self._clock, self._sleep = publish, clock, sleep
-        self._settle = settle
+        self._settle, self._send_frame = settle, send_frame
         self._wishes = queue()
         self._own: set[str] = set()
         self._agent: AgentControl | None = None
@@ -87,7 +94,7 @@ class Shipper:
                 raise ControlError(f"cannot ship {wish.what!r}; choose {' or '.join(PLANS)}")
             wanted, limit = PLANS[wish.what](), SHIP_TIME
         else:
-            if wish.release:
+            if wish.release and not self._is_marked():
                 self._sleep(max(0.0, since + self._settle - self._clock()))
             wanted, limit = plan.single_flows([wish.key], wish.release), PATIENCE
         done = self._reach().ship(wish.destination, wanted, limit, begun=self._own.add)
@@ -107,6 +114,21 @@ class Shipper:
                 **label,
             )
         )
+
+    def _is_marked(self) -> bool:
+        """Send a marker behind the last packets, and wait until the switch has seen it; False: it did not get there."""
+        agent = self._reach()
+        session, token = secrets.randbelow((1 << 32) - 1) + 1, secrets.randbits(64)
+        agent.send("marker", session=session, token=token, timeout=MARKER_TIME)
+        if not self._send_frame(bytes.fromhex(agent.receive(MARKER_TIME, "answer")["frame"])):
+            self._drop()  # nobody waits for this one
+            return False
+        try:
+            return agent.wait("marked", 2 * MARKER_TIME) is not None
+        except ControlError as error:
+            log.warning("%s: %s; waiting %g s instead", self._switch, error, self._settle)
+            self._drop()
+            return False
 
     def _reject(self, wish: ShipFlow | StateShipRequested, reason: str) -> None:
         log.warning("%s -> %s: not shipped: %s", self._switch, wish.destination, reason)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import socket
@@ -21,7 +22,7 @@ from controller.p4sync import plan
 from controller.p4sync.control import AgentControl
 from controller.p4sync.errors import ControlError
 from controller.p4sync.following import SetVerdict, ShipFlow
-from controller.p4sync.protocol import Verdict
+from controller.p4sync.protocol import Verdict, marker_frame
 from controller.p4sync.shipper import Shipper
 
 CONNECTION = ConnectionKey(Endpoint("10.0.9.9", 40000), Endpoint("10.0.0.1", 80))
@@ -50,6 +51,10 @@ class StandIn:
             threading.Thread(target=self._serve, args=(stream,), daemon=True).start()
 
     def _serve(self, stream: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._answer(stream)
+
+    def _answer(self, stream: socket.socket) -> None:
         while head := stream.recv(4, socket.MSG_WAITALL):
             frame = json.loads(stream.recv(struct.unpack("!I", head)[0], socket.MSG_WAITALL))
             self.asked.append(frame)
@@ -83,7 +88,11 @@ class Work:
     def __init__(self, path: Path, settle: float = 0.0) -> None:
         self.told: queue.Queue[object] = queue.Queue()
         self.slept: list[float] = []
-        self.shipper = Shipper("p1", path, self.told.put, time.monotonic, queue.Queue, self._sleep, settle)
+        self.frames: list[bytes] = []
+        self.carries_frames = False
+        self.shipper = Shipper(
+            "p1", path, self.told.put, time.monotonic, queue.Queue, self._sleep, settle, self._send_frame
+        )
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self.shipper.work, self.shipper.watch)]
         for thread in self._threads:
             thread.start()
@@ -91,6 +100,10 @@ class Work:
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         time.sleep(0.005)
+
+    def _send_frame(self, frame: bytes) -> bool:
+        self.frames.append(frame)
+        return self.carries_frames
 
     def event(self) -> Any:
         return self.told.get(timeout=DEADLINE)
@@ -126,7 +139,26 @@ def test_a_connections_state_is_shipped(work: Work, agent: StandIn) -> None:
     assert not [seconds for seconds in work.slept if 2.0 < seconds < 3.1]
 
 
-def test_after_the_cutover_the_last_packets_are_waited_for(work: Work, agent: StandIn) -> None:
+def test_after_the_cutover_a_marker_tells_that_the_last_packets_have_passed(work: Work, agent: StandIn) -> None:
+    work.carries_frames = True
+    agent.answers["marker"] = lambda asked: [
+        {"kind": "answer", "frame": marker_frame(asked["session"], asked["token"]).hex()},
+        {"kind": "marked", "token": asked["token"], "port": 1},
+    ]
+    work.shipper.add(flow(True))
+    assert isinstance(work.event(), StateShipped)
+    assert not [seconds for seconds in work.slept if 2.0 < seconds < 3.1]
+    (asked,) = [frame for frame in agent.asked if frame["kind"] == "marker"]
+    assert work.frames == [marker_frame(asked["session"], asked["token"])]
+
+
+@pytest.mark.parametrize("carries", [False, True])
+def test_without_a_marker_the_last_packets_are_waited_for(work: Work, agent: StandIn, carries: bool) -> None:
+    work.carries_frames = carries
+    agent.answers["marker"] = lambda asked: [
+        {"kind": "answer", "frame": "00"},
+        {"kind": "error", "error": "the marker did not arrive in time"},
+    ]
     work.shipper.add(flow(True))
     assert isinstance(work.event(), StateShipped)
     assert [seconds for seconds in work.slept if 2.0 < seconds <= 3.0]
