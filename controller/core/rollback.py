@@ -101,6 +101,15 @@ def _undo(world: World, connection: Connection, attempt: Attempt, failure: str) 
     world.do(Bundle(connection.switch, tuple(changes), attempt.token), Barrier(connection.switch, attempt.token))
 
 
+def revive(world: World, connection: Connection) -> None:
+    """An earlier controller may have left both ends with closed windows: let them go on as after a freeze."""
+    here = connection.path.server
+    attempt = Attempt(here, connection.version, Phase.UNDOING, world.now, world.now, 0)
+    connection.attempt = attempt
+    world.wake(connection, UNDO_LIMIT, "thaw")
+    _undo(world, connection, attempt, "")
+
+
 def thaw(world: World, connection: Connection, attempt: Attempt, event: object = None) -> None:
     """End a freeze: its flows go, and both ends are told what the other has, and its window.
 
@@ -123,8 +132,9 @@ def thaw(world: World, connection: Connection, attempt: Attempt, event: object =
     release_held(world, connection)
     for one in attempt.kept:
         world.release(connection, one.port, one.packet, stand_in.renewed(server, one))
-    facts = (world.now, connection.key, attempt.version, attempt.target.name)
-    world.publish(MigrationRolledBack(*facts, attempt.failure))
+    if attempt.failure:
+        facts = (world.now, connection.key, attempt.version, attempt.target.name)
+        world.publish(MigrationRolledBack(*facts, attempt.failure))
 
 
 def shifted(window: int, shift: int) -> int:

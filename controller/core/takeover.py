@@ -39,7 +39,6 @@ WAITING = 8_192
 OURS = (MARK << 52, 0xFFF << 52)
 """Cookie and mask of all our flows."""
 _KEYED = (TimerExpired, MigrationRequested)
-_FAR = 1 << 30
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
@@ -253,22 +252,7 @@ def _undo(world: World, connection: Connection, group: list[FlowAdd]) -> None:
             stopped = stopped or not connection.service.gated
             _reset_origin(world, connection, flow)
     if stopped and connection.state is State.SERVED:
-        _nudge(world, connection)
-
-
-def _nudge(world: World, connection: Connection) -> None:
-    """Let both ends tell each other their windows: what one answers goes to the other through the fast path.
-
-    Questions far outside of any window, since nobody knows the numbers any more (``cut._questions`` says why two).
-    """
-    client, server = connection.client, connection.origin
-    assert client.acked is not None
-    assert server.acked is not None
-    for far in (_FAR, -_FAR):
-        question = stand_in.as_server(connection, seq.add(client.acked, far), server.acked, server.window)
-        stand_in.to_client(world, connection, question)
-        question = stand_in.as_client(connection, seq.add(server.acked, far), client.acked)
-        stand_in.to_server(world, connection, connection.path, question)
+        rollback.revive(world, connection)
 
 
 def _reset_target(world: World, connection: Connection, flow: FlowAdd) -> None:
