@@ -59,8 +59,8 @@ class Acceptor:
                 self._hub.sleep(PAUSE)
             elif len(self._streams) >= self._limit:
                 self.refused += 1
-                stream.close()
                 self._complain("refused", "refused %s: %d are connected already", self._caller, self._limit)
+                stream.close()
             else:
                 self._streams.add(stream)
                 self._take(stream)
