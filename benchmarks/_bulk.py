@@ -2,10 +2,10 @@
 """Bulk transfers on demand, run inside hosts: one TCP connection carries many timed bursts, either way.
 
     python _bulk.py serve ADDRESS PORT
-    python _bulk.py drive NAME=ADDRESS:PORT[:GREETING] ...
+    python _bulk.py drive NAME=ADDRESS:PORT[:GREETING[:COUNT]] ...
 
-The driver opens a connection to each place and obeys lines on stdin: `NAME D|U BYTES` (download or upload), answering
-each with the seconds that it took; `NAME P` is answered with the connection's local port.
+The driver opens a connection to each place, or COUNT of them, and obeys lines on stdin: `NAME D|U BYTES` (download or
+upload, the bytes shared out among its connections), answering each with the seconds that it took.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 CHUNK = 1 << 20
 BLOCK = bytes(CHUNK)
@@ -84,23 +85,44 @@ def burst(stream: socket.socket, way: str, count: int, buffer: bytearray) -> flo
     return time.monotonic() - began
 
 
+class Group:
+    """The connections to one place, which transfer at once."""
+
+    def __init__(self, address: str, port: int, greeting: str, count: int) -> None:
+        """Connect and greet."""
+        self._streams = [socket.create_connection((address, port), timeout=60) for _ in range(count)]
+        self._buffers = [bytearray(CHUNK) for _ in range(count)]
+        for stream in self._streams:
+            stream.sendall(f"please {greeting}\n".encode())
+            read_line(stream)
+        self._workers = ThreadPoolExecutor(count)
+
+    def burst(self, way: str, count: int) -> float:
+        """Transfer and return the seconds from the first byte asked for to the last one had."""
+        if len(self._streams) == 1:
+            return burst(self._streams[0], way, count, self._buffers[0])
+        share = count // len(self._streams)
+        began = time.monotonic()
+        parts = [
+            self._workers.submit(burst, stream, way, share, buffer)
+            for stream, buffer in zip(self._streams, self._buffers, strict=True)
+        ]
+        for part in parts:
+            part.result()
+        return time.monotonic() - began
+
+
 def drive(places: list[str]) -> None:
     """Connect, greet, then obey."""
-    streams: dict[str, socket.socket] = {}
-    buffer = bytearray(CHUNK)
+    groups: dict[str, Group] = {}
     for place in places:
         name, _, where = place.partition("=")
-        address, port, greeting = (*where.split(":"), "hello")[:3]
-        stream = streams[name] = socket.create_connection((address, int(port)), timeout=60)
-        stream.sendall(f"please {greeting}\n".encode())
-        read_line(stream)
+        address, port, greeting, count, *_ = [*where.split(":"), *["hello", "1"][where.count(":") - 1 :]]
+        groups[name] = Group(address, int(port), greeting, int(count))
     print("ready", flush=True)
     for line in sys.stdin:
-        name, what, *count = line.split()
-        if what == "P":
-            print(streams[name].getsockname()[1], flush=True)
-        else:
-            print(burst(streams[name], what, int(count[0]), buffer), flush=True)
+        name, way, size = line.split()
+        print(groups[name].burst(way, int(size)), flush=True)
 
 
 if __name__ == "__main__":
