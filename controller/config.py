@@ -81,8 +81,10 @@ class Service(Section):
     """Seconds without a packet after which an established connection is forgotten (RFC 5382 REQ-5)."""
     mirror_bytes: Number = Field(default=1 << 20, ge=0)
     """Observe mode: about how many bytes of a connection the analyser gets to see; 0 for all."""
-    cut_policy: Literal["now", "quiet", "request"] = "now"
+    cut_policy: Literal["now", "quiet"] = "now"
+    """Observe mode: cut in the middle of whatever is going on, or when nothing is under way."""
     quiet_timeout: Seconds = 5.0
+    """For how long a quiet moment is waited for before the migration is given up."""
 
 
 class Rule(Section):
@@ -296,6 +298,8 @@ def policy_of(settings: Settings) -> Policy:
                 handshake_timeout=service.handshake_timeout,
                 mirror_bytes=service.mirror_bytes,
                 idle_timeout=service.idle_timeout,
+                cut_policy=policy.CutPolicy(service.cut_policy),
+                quiet_timeout=service.quiet_timeout,
             )
             for service in settings.services
         ),

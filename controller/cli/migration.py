@@ -26,6 +26,7 @@ from controller.cli.report import connections_table, console, event_line, row_re
 from controller.config import run_dir
 from controller.core.errors import ConfigError
 from controller.core.events import ConnectionReported
+from controller.core.policy import CutPolicy
 from controller.journal import NAME as JOURNAL
 from controller.journal_reader import follow_journal, read_journal
 from controller.wire.event_record import record_of
@@ -45,6 +46,10 @@ ConnectionArgument = Annotated[
     typer.Argument(
         metavar="CONN", help="The client's address:port or port, or how the connection's name begins, if only one does."
     ),
+]
+CutOption = Annotated[
+    CutPolicy | None,
+    typer.Option("--cut", help="When to cut: now, or when nothing is under way (default: as the service says)."),
 ]
 DeadlineOption = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the outcome.")]
 
@@ -95,6 +100,7 @@ def connections(
 def migrate(
     connection: ConnectionArgument,
     to: Annotated[str, typer.Option("--to", help="Name of the server to move to.")],
+    cut: CutOption = None,
     deadline: DeadlineOption = 15.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,20 +109,27 @@ def migrate(
         servers = servers_of(client)
         if to not in servers:
             raise RequestError(f"no server is called {to} (known: {', '.join(servers)})")
-        _move(client, find_connection(client, connection), to, deadline, as_json)
+        _move(client, find_connection(client, connection), to, cut, deadline, as_json)
 
 
 @app.command("return")
 @told
-def go_back(connection: ConnectionArgument, deadline: DeadlineOption = 15.0, as_json: JsonOption = False) -> None:
+def go_back(
+    connection: ConnectionArgument,
+    cut: CutOption = None,
+    deadline: DeadlineOption = 15.0,
+    as_json: JsonOption = False,
+) -> None:
     """Move a connection back to the server that accepted it."""
     with BusClient() as client:
         row = find_connection(client, connection)
-        _move(client, row, row.origin, deadline, as_json)
+        _move(client, row, row.origin, cut, deadline, as_json)
 
 
-def _move(client: BusClient, row: ConnectionReported, target: str, deadline: float, as_json: bool) -> NoReturn:
-    outcome = move_connection(client, row, target, deadline)
+def _move(
+    client: BusClient, row: ConnectionReported, target: str, cut: CutPolicy | None, deadline: float, as_json: bool
+) -> NoReturn:
+    outcome = move_connection(client, row, target, deadline, cut and cut.value)
     if as_json:
         print(json.dumps({"ok": outcome.ok, **outcome.facts}))
     else:

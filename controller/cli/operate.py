@@ -65,13 +65,15 @@ def find_connection(client: BusClient, text: str) -> ConnectionReported:
     raise RequestError(f"{text!r} means several connections: {names}{more}; write more of the name")
 
 
-def move_connection(client: BusClient, row: ConnectionReported, target: str, deadline: float) -> Outcome:
-    """Ask for a migration and wait for its end."""
+def move_connection(
+    client: BusClient, row: ConnectionReported, target: str, deadline: float, cut: str | None = None
+) -> Outcome:
+    """Ask for a migration, cut at the moment that a policy names (None: the service's), and wait for its end."""
     key = row.connection
     if row.server == target and row.phase is None:
         facts = {"result": "unchanged", "connection": str(key), "target": target}
         return Outcome(True, f"{key} is at {target} already", facts)
-    client.send(MigrationRequested(monotonic(), key, target))
+    client.send(MigrationRequested(monotonic(), key, target, cut))
     end = _end_of_migration(client, key, target, deadline)
     if end is None:
         facts = {"result": "timeout", "connection": str(key), "target": target}

@@ -16,7 +16,7 @@ from controller.core.commands import Rewrite
 from controller.core.events import SegmentReceived
 from controller.core.facts import Facts
 from controller.core.options import Agreement
-from controller.core.policy import Server, Service
+from controller.core.policy import CutPolicy, Server, Service
 from controller.core.segment import ACK, ConnectionKey, Segment, Timestamps
 
 
@@ -46,6 +46,8 @@ class Phase(Enum):
     """A SYN went to the target."""
     PROBING = "probing"
     """The target's handshake is finished; it has to prove that it is established."""
+    WATCHING = "watching"
+    """The target stands; a moment is awaited at which nothing is under way."""
     BRAKING = "braking"
     """Both ends are shown zero windows; what is in flight drains through the fast path."""
     MEASURING = "measuring"
@@ -113,6 +115,7 @@ class Attempt:
     target: Server
     version: int
     phase: Phase
+    cut_policy: CutPolicy
     started: float
     deadline: float
     syn_seq: int
@@ -132,6 +135,12 @@ class Attempt:
     window: int = 0
     """The target's window field (in its own scale) as last heard."""
     frozen_at: float = 0.0
+    watched: int = 0
+    """Packets that were overheard while a quiet moment was awaited."""
+    owed: bool = False
+    """Whether the client was the last to speak: an answer is to be expected."""
+    stirred_at: float = 0.0
+    """When either end was last overheard."""
     measured_at: float = 0.0
     """Since when the controller alone hears both ends."""
     round: int = 0
@@ -148,6 +157,11 @@ class Attempt:
     """The cut, in the client's view, once it is chosen."""
     failure: str = ""
     """Why it is being undone."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Return whether flows that let the controller overhear both ends may stand."""
+        return self.cut_policy is CutPolicy.QUIET
 
 
 @dataclass(slots=True)
@@ -206,8 +220,8 @@ class Connection:
     pending: tuple[str, str | None, str] | None = None
     """Verdict, target and cause that came before the data they speak of."""
     attempt: Attempt | None = None
-    wish: Server | None = None
-    """Where to go next, once the migration under way is through."""
+    wish: tuple[Server, CutPolicy] | None = None
+    """Where to go next, and when to cut, once the migration under way is through."""
 
     @property
     def is_open(self) -> bool:

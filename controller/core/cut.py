@@ -83,7 +83,7 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
     silence = pipeline.silence_flow(connection, old.server, old.port)
     if connection.state is State.SERVED:
         changes: list[FlowAdd | FlowDelete] = [silence, *pipeline.path_flows(connection, attempt.path)]
-        changes += pipeline.thaw(connection, old)
+        changes += pipeline.thaw(connection, old, attempt.is_watched)
         world.do(Bundle(connection.switch, tuple(changes), attempt.token))
     else:
         # Nothing of a gated connection passes the switch meanwhile: its flows need not change all at once.
@@ -106,6 +106,8 @@ def measuring(world: World, connection: Connection, attempt: Attempt, event: obj
     """The flows of the measurement stand: ask both ends."""
     attempt.token = 0
     attempt.measured_at = world.now
+    for answers in (attempt.client, attempt.server):
+        question.outdate(attempt, answers)
     question.ask(world, connection, attempt)
 
 

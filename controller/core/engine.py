@@ -30,7 +30,7 @@ from controller.core.events import (
     TimerExpired,
 )
 from controller.core.facts import Opened
-from controller.core.policy import Policy
+from controller.core.policy import CutPolicy, Policy
 from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey
 from controller.core.world import World
 
@@ -102,6 +102,8 @@ class Engine:
                 life.handle(self.world, connection, life.Input.RST, event)
             elif flags & FIN:
                 life.handle(self.world, connection, life.Input.FIN, event)
+            else:
+                migration.handle(self.world, connection, migration.Input.CLIENT_HEARD, event)
         elif not flags & (RST | SYN):
             # A RST was copied by the watching table already; what is punted besides is the same packet.
             if connection.is_open and connection.attempt is not None:
@@ -124,6 +126,9 @@ class Engine:
             what = life.Input.ORIGIN_SYNACK
         elif flags & FIN:
             what = life.Input.FIN
+        elif connection.is_open:
+            migration.handle(self.world, connection, migration.Input.SERVER_HEARD, event)
+            return
         else:
             what = life.Input.ORIGIN_SEGMENT
         life.handle(self.world, connection, what, event)
@@ -160,6 +165,8 @@ class Engine:
             life.handle(self.world, connection, life.Input.RST, event)
         elif segment.flags & FIN:
             life.handle(self.world, connection, life.Input.FIN, event)
+        else:
+            migration.handle(self.world, connection, migration.Input.SERVER_HEARD, event)
 
     def _located(self, event: HostLocated) -> None:
         world = self.world
@@ -230,13 +237,16 @@ class Engine:
 
     def _requested(self, event: MigrationRequested) -> None:
         connection, server = self.world.connections.get(event.connection), self.world.policy.servers.get(event.target)
-        if connection is None or server is None or connection.state is not State.SERVED:
+        is_policy = event.policy is None or event.policy in {policy.value for policy in CutPolicy}
+        if connection is None or server is None or not is_policy or connection.state is not State.SERVED:
             what = "no such server" if server is None else "no such connection, or its verdict is still awaited"
+            if not is_policy:
+                what = f"there is no cut policy {event.policy!r}"
             version = 0 if connection is None else connection.version
             facts = (self.world.now, event.connection, version, event.target)
             self.world.publish(MigrationFailed(*facts, "request", what))
             return
-        migration.request(self.world, connection, server)
+        migration.request(self.world, connection, server, CutPolicy(event.policy) if event.policy else None)
 
     def _alert(self, event: AlertRaised) -> None:
         world = self.world

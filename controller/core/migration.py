@@ -11,12 +11,12 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from controller.core import cut, target
+from controller.core import cut, target, watch
 from controller.core.commands import ResolveHost
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.errors import TransitionError
 from controller.core.events import MigrationStarted
-from controller.core.policy import Server
+from controller.core.policy import CutPolicy, Server
 from controller.core.rollback import fail, thaw
 from controller.core.segment import SYN, ConnectionKey, Segment
 from controller.core.world import World
@@ -35,6 +35,10 @@ class Input(Enum):
     ASK = "ask again"
     FROZEN = "frozen too long"
     THAW = "undone too slowly"
+    CLIENT_HEARD = "client overheard"
+    SERVER_HEARD = "server overheard"
+    QUIET = "quiet for a while"
+    UNQUIET = "never quiet"
     FROM_CLIENT = "client segment"
     FROM_SERVER = "server segment"
     DONE = "flows stand"
@@ -48,11 +52,13 @@ TIMERS = {
     "ask": Input.ASK,
     "frozen": Input.FROZEN,
     "thaw": Input.THAW,
+    "quiet": Input.QUIET,
+    "unquiet": Input.UNQUIET,
 }
 """Which input the timer of each kind is."""
 
 
-def start(world: World, connection: Connection, server: Server) -> None:
+def start(world: World, connection: Connection, server: Server, cut_policy: CutPolicy | None = None) -> None:
     """Begin to move a connection to a server."""
     connection.version += 1
     service = connection.service
@@ -60,6 +66,7 @@ def start(world: World, connection: Connection, server: Server) -> None:
         target=server,
         version=connection.version,
         phase=Phase.LOCATING,
+        cut_policy=cut_policy or service.cut_policy,
         started=world.now,
         deadline=world.now + service.handshake_timeout,
         # The client's own number: as hard to guess for strangers as it was, and a gated client's needs no translation.
@@ -85,22 +92,22 @@ def start(world: World, connection: Connection, server: Server) -> None:
             world.do(ResolveHost(connection.switch, server.endpoint.address))
 
 
-def request(world: World, connection: Connection, server: Server) -> None:
+def request(world: World, connection: Connection, server: Server, cut_policy: CutPolicy | None = None) -> None:
     """Move a served connection to a server; a newer wish supersedes an older one at once, but for its last step."""
     attempt = connection.attempt
     if attempt is not None and attempt.phase not in (Phase.COMMITTING, Phase.UNDOING):
         fail(world, connection, "superseded", f"by a migration to {server.name}")
     if connection.attempt is None:
-        start(world, connection, server)
+        start(world, connection, server, cut_policy)
     else:
-        connection.wish = server
+        connection.wish = (server, cut_policy or connection.service.cut_policy)
 
 
 def _follow(world: World, connection: Connection) -> None:
     """Follow a wish that came too late to stop what was under way, or while that was undone."""
     wish, connection.wish = connection.wish, None
-    if wish is not None and wish is not connection.path.server and connection.state is State.SERVED:
-        start(world, connection, wish)
+    if wish is not None and wish[0] is not connection.path.server and connection.state is State.SERVED:
+        start(world, connection, *wish)
 
 
 def _deadline(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
@@ -111,11 +118,18 @@ def _deadline(world: World, connection: Connection, attempt: Attempt, event: obj
         Phase.LOCATING: "nobody answered for its address",
         Phase.CONNECTING: "no SYN-ACK",
         Phase.PROBING: "it answers the handshake but never proved to be established (accept queue full?)",
+        Phase.WATCHING: "the connection was never quiet",
         Phase.BRAKING: "the switch did not stop the connection in time",
         Phase.MEASURING: "the connection did not come to rest in time",
         Phase.COMMITTING: "the client or the switch did not get there in time",
     }[attempt.phase]
     fail(world, connection, "timeout", detail)
+
+
+def _frozen(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
+    """A freeze has taken too long, if it is the one that the timer was set for."""
+    if world.now - attempt.frozen_at > 0.9 * cut.FREEZE_LIMIT:
+        _deadline(world, connection, attempt, event)
 
 
 def _deadline_of_gate(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
@@ -148,21 +162,25 @@ Handler = Callable[[World, Connection, Attempt, Any], None]
 
 _ORDER = tuple(Phase)
 _ROWS: dict[Input, tuple[Handler, ...]] = {
-    # in this order: locating, connecting, probing, braking, measuring, committing, undoing
-    Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore),
-    Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore, _ignore),
-    Input.SEGMENT: (_ignore, target.clear, target.prove, _ignore, _ignore, _misplaced, _ignore),
-    Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset, _ignore),
-    Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore, _ignore),
-    Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _deadline_of_gate, _ignore),
-    Input.BRAKED: (_ignore, _ignore, _ignore, cut.measure, _ignore, _ignore, _ignore),
-    Input.ASK: (_ignore, _ignore, _ignore, _ignore, cut.ask, _ignore, cut.ask),
-    Input.FROZEN: (_ignore, _ignore, _ignore, _deadline, _deadline, _deadline, _ignore),
-    Input.THAW: (_ignore, _ignore, _ignore, _ignore, _ignore, _ignore, thaw),
-    Input.FROM_CLIENT: (_pass_on, _pass_on, _pass_on, _pass_on, cut.from_client, cut.hold, cut.from_client),
-    Input.FROM_SERVER: (_pass_on, _pass_on, _pass_on, _pass_on, cut.from_server, _ignore, cut.from_server),
-    Input.DONE: (_ignore, _ignore, _ignore, _ignore, cut.measuring, cut.commit, cut.measuring),
-    Input.REFUSED: (*(_switch_refused,) * 6, thaw),
+    # in this order: locating, connecting, probing, watching, braking, measuring, committing, undoing
+    Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore),
+    Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore, _ignore, _ignore),
+    Input.SEGMENT: (_ignore, target.clear, target.prove, _ignore, _ignore, _ignore, _misplaced, _ignore),
+    Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset, target.reset, _ignore),
+    Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore, _ignore, _ignore),
+    Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _ignore, _deadline_of_gate, _ignore),
+    Input.BRAKED: (_ignore, _ignore, _ignore, _ignore, cut.measure, _ignore, _ignore, _ignore),
+    Input.ASK: (_ignore, _ignore, _ignore, _ignore, _ignore, cut.ask, _ignore, cut.ask),
+    Input.FROZEN: (_ignore, _ignore, _ignore, _ignore, _frozen, _frozen, _frozen, _ignore),
+    Input.THAW: (_ignore, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore, thaw),
+    Input.FROM_CLIENT: (_pass_on, _pass_on, _pass_on, _pass_on, _pass_on, cut.from_client, cut.hold, cut.from_client),
+    Input.FROM_SERVER: (_pass_on, _pass_on, _pass_on, _pass_on, _pass_on, cut.from_server, _ignore, cut.from_server),
+    Input.DONE: (_ignore, _ignore, _ignore, watch.watching, _ignore, cut.measuring, cut.commit, cut.measuring),
+    Input.REFUSED: (*(_switch_refused,) * 7, thaw),
+    Input.CLIENT_HEARD: (*(_ignore,) * 3, watch.client_heard, _ignore, watch.client_stirs, _ignore, _ignore),
+    Input.SERVER_HEARD: (*(_ignore,) * 3, watch.server_heard, *(_ignore,) * 4),
+    Input.QUIET: (*(_ignore,) * 3, watch.quiet, *(_ignore,) * 4),
+    Input.UNQUIET: (*(_ignore,) * 3, _deadline, *(_ignore,) * 4),
 }
 TABLE: dict[tuple[Phase, Input], Handler] = {
     (phase, row): handler for row, handlers in _ROWS.items() for phase, handler in zip(_ORDER, handlers, strict=True)
@@ -173,15 +191,18 @@ _FREEZE = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
 MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
     (Phase.LOCATING, Input.LOCATED): (Phase.CONNECTING,),
     (Phase.CONNECTING, Input.SYNACK): (Phase.PROBING, None),
-    (Phase.PROBING, Input.SEGMENT): (Phase.BRAKING, Phase.COMMITTING, None),
+    (Phase.PROBING, Input.SEGMENT): (Phase.WATCHING, Phase.BRAKING, Phase.COMMITTING, None),
+    (Phase.WATCHING, Input.QUIET): (Phase.MEASURING,),
+    (Phase.MEASURING, Input.CLIENT_HEARD): (Phase.WATCHING,),
+    **{(Phase.WATCHING, what): (None,) for what in (Input.UNQUIET, Input.CLIENT_HEARD, Input.SERVER_HEARD)},
     (Phase.BRAKING, Input.BRAKED): (Phase.MEASURING,),
     (Phase.MEASURING, Input.FROM_CLIENT): (Phase.COMMITTING, Phase.UNDOING),
     (Phase.MEASURING, Input.FROM_SERVER): (Phase.COMMITTING, Phase.UNDOING),
     (Phase.COMMITTING, Input.DONE): (None,),
     (Phase.COMMITTING, Input.DEADLINE): (None,),
     **{(phase, Input.DEADLINE): (None,) for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING)},
-    **{(phase, Input.RESET): (None,) for phase in (Phase.CONNECTING, Phase.PROBING)},
-    **{(phase, Input.REFUSED): (None,) for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING)},
+    **{(phase, Input.RESET): (None,) for phase in (Phase.CONNECTING, Phase.PROBING, Phase.WATCHING)},
+    **{(phase, Input.REFUSED): (None,) for phase in (Phase.LOCATING, Phase.CONNECTING, Phase.PROBING, Phase.WATCHING)},
     **{
         (phase, what): (Phase.UNDOING,) + ((None,) if phase is Phase.COMMITTING else ())
         for phase in _FREEZE

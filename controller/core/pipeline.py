@@ -28,7 +28,7 @@ RESOLVER_MAC = "02:ba:70:00:00:01"
 """Locally administered address from which the controller asks who has an address."""
 
 P_SYN, P_CLOSE, P_SERVICE, P_ARP_REPLY, P_ARP = 300, 200, 100, 60, 50
-P_FROZEN, P_CONNECTION, P_PASS = 200, 100, 10
+P_FROZEN, P_WATCH, P_CONNECTION, P_PASS = 200, 150, 100, 10
 SILENCE = 180
 """Seconds for which an abandoned side stays silenced: longer than its retransmissions of a lost RST."""
 
@@ -207,16 +207,37 @@ def brake_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     yield _flow(connection, from_client(connection), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
 
 
+def watch_flows(connection: Connection, path: Path, seconds: int) -> Iterator[FlowAdd]:
+    """Yield the flows that let the controller overhear both ends, for so long; the connection goes on."""
+    back = from_server(connection, path.server, path.port)
+    for match, actions in (
+        (back, to_client_actions(connection, path)),
+        (from_client(connection), to_server_actions(connection, path)),
+    ):
+        yield _flow(connection, match, _PUNT + actions, Kind.COPY, hard_timeout=seconds, priority=P_WATCH)
+
+
 def measure_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     """Yield the flows that hand what both ends say to the controller alone; they, too, go after a second."""
     for match in (from_server(connection, path.server, path.port), from_client(connection)):
         yield _flow(connection, match, _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
 
 
-def thaw(connection: Connection, path: Path) -> Iterator[FlowDelete]:
-    """Yield the commands that remove the flows of a freeze."""
+def thaw(connection: Connection, path: Path, watched: bool = False) -> Iterator[FlowDelete]:
+    """Yield the commands that remove the flows of a freeze, and of the overhearing before it."""
+    yield from _deleted(connection, path, P_FROZEN)
+    if watched:
+        yield from unwatch(connection, path)
+
+
+def unwatch(connection: Connection, path: Path) -> Iterator[FlowDelete]:
+    """Yield the commands that end the overhearing."""
+    return _deleted(connection, path, P_WATCH)
+
+
+def _deleted(connection: Connection, path: Path, priority: int) -> Iterator[FlowDelete]:
     for match in (from_server(connection, path.server, path.port), from_client(connection)):
-        yield FlowDelete(connection.switch, CONNECTIONS, match, P_FROZEN)
+        yield FlowDelete(connection.switch, CONNECTIONS, match, priority)
 
 
 def handshake_flow(connection: Connection, target: Server, port: int, mac: str) -> FlowAdd:

@@ -4,9 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from controller.core.events import AlertRaised, Verdict
 from controller.core.segment import Endpoint
+
+
+class CutPolicy(Enum):
+    """At which moment a connection that is served may be cut."""
+
+    NOW = "now"
+    """At once: the target takes over in the middle of whatever is going on."""
+    QUIET = "quiet"
+    """When nothing is under way either way: no request is torn, no answer lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,9 @@ class Service:
     handshake_timeout: float = 0.15
     mirror_bytes: int = 1 << 20
     idle_timeout: int = 7_440
+    cut_policy: CutPolicy = CutPolicy.NOW
+    quiet_timeout: float = 5.0
+    """For how long a quiet moment is waited for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from controller.core import pipeline, question, seq, stand_in
 from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.events import MigrationFailed, MigrationRolledBack
+from controller.core.policy import CutPolicy
 from controller.core.segment import ACK, RST
 from controller.core.world import World
 
@@ -46,6 +47,8 @@ def abandon(world: World, connection: Connection) -> None:
         if connection.key in waiting:
             waiting.remove(connection.key)
     elif attempt.phase is not Phase.UNDOING:
+        if attempt.phase is Phase.WATCHING:
+            world.do(Bundle(connection.switch, tuple(pipeline.unwatch(connection, connection.path))))
         _dismiss(world, connection, attempt)
 
 
@@ -104,7 +107,7 @@ def _undo(world: World, connection: Connection, attempt: Attempt, failure: str) 
 def revive(world: World, connection: Connection) -> None:
     """An earlier controller may have left both ends with closed windows: let them go on as after a freeze."""
     here = connection.path.server
-    attempt = Attempt(here, connection.version, Phase.UNDOING, world.now, world.now, 0)
+    attempt = Attempt(here, connection.version, Phase.UNDOING, CutPolicy.NOW, world.now, world.now, 0)
     connection.attempt = attempt
     world.wake(connection, UNDO_LIMIT, "thaw")
     _undo(world, connection, attempt, "")
@@ -118,7 +121,7 @@ def thaw(world: World, connection: Connection, attempt: Attempt, event: object =
     path, client, server = connection.path, connection.client, connection.origin
     connection.attempt = None
     world.tokens.pop(attempt.token, None)
-    world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, path))))
+    world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, path, attempt.is_watched))))
     assert client.acked is not None
     assert server.acked is not None
     window = shifted(server.window, path.window_shift)
@@ -129,12 +132,18 @@ def thaw(world: World, connection: Connection, attempt: Attempt, event: object =
     else:
         question.ask_client(world, connection, attempt.client, attempt.round + 1, window)
         question.ask_server(world, connection, attempt.server, attempt.round + 1, client.window)
-    release_held(world, connection)
-    for one in attempt.kept:
-        world.release(connection, one.port, one.packet, stand_in.renewed(server, one))
+    give_back(world, connection, attempt)
     if attempt.failure:
         facts = (world.now, connection.key, attempt.version, attempt.target.name)
         world.publish(MigrationRolledBack(*facts, attempt.failure))
+
+
+def give_back(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Send what both ends have said since they were stopped through the flows that stand now."""
+    release_held(world, connection)
+    for one in attempt.kept:
+        world.release(connection, one.port, one.packet, stand_in.renewed(connection.origin, one))
+    attempt.kept.clear()
 
 
 def shifted(window: int, shift: int) -> int:

@@ -20,6 +20,7 @@ from controller.core.events import (
     SwitchConnected,
     SwitchLost,
 )
+from controller.core.policy import CutPolicy
 from controller.core.segment import ACK, RST, Endpoint, Segment, TcpOptions, Timestamps
 
 CLIENT_PORT, ORIGIN_PORT = PORTS["10.0.0.3"], PORTS["10.0.0.1"]
@@ -121,7 +122,7 @@ class Clock:
 
 def stopped(rounds: int = 3) -> tuple[Attempt, Side, Answers]:
     """Return a migration that has asked so often, with an end that had 1,000 bytes."""
-    attempt = Attempt(None, 1, Phase.MEASURING, 0.0, 0.0, 0, round=rounds)  # type: ignore[arg-type]
+    attempt = Attempt(None, 1, Phase.MEASURING, CutPolicy.NOW, 0.0, 0.0, 0, round=rounds)  # type: ignore[arg-type]
     return attempt, Side(acked=1_000, next=900, heard=True, exact_at=10.0), Answers(base=1_000)
 
 
