@@ -2,10 +2,12 @@
 """Many short connections from one host: each sends one request and waits for its answer; times on the monotonic clock.
 
     python _requests.py ask ADDRESS PORT TEXT COUNT AT_ONCE
+    python _requests.py hold ADDRESS PORT COUNT
     python _requests.py serve ADDRESS PORT
 
 Asking prints one JSON line a connection: local port, and when it began, was connected, had sent, and had the answer's
-first byte. Both sides are one loop over a selector: on few processors, threads here would be part of what is measured.
+first byte. Holding opens idle connections, says `ready`, and asks on each of them once more for every line of stdin,
+printing how many have answered. All are one loop: on few processors, threads here would be part of what is measured.
 """
 
 from __future__ import annotations
@@ -79,6 +81,16 @@ class Asker:
         stream.close()
 
 
+def hold(where: tuple[str, int], count: int) -> None:
+    """Keep connections open until stdin ends."""
+    streams = [socket.create_connection(where, timeout=30) for _ in range(count)]
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        for stream in streams:
+            stream.sendall(b"still there?\n")
+        print(sum(bool(stream.recv(65_536)) for stream in streams), flush=True)
+
+
 def serve(where: tuple[str, int]) -> None:
     """Answer the first bytes of each connection, for ever."""
     selector = selectors.DefaultSelector()
@@ -107,10 +119,13 @@ def serve(where: tuple[str, int]) -> None:
 
 
 def main(role: str, address: str, port: str, *rest: str) -> None:
-    """Serve, or ask and print."""
+    """Serve, hold, or ask and print."""
     where = (address, int(port))
     if role == "serve":
         serve(where)
+        return
+    if role == "hold":
+        hold(where, int(rest[0]))
         return
     text, count, at_once = rest
     asker = Asker(where, text, int(count))
