@@ -2,19 +2,24 @@
  *
  * Host Identity Protocol: a host changes its locator by a three-packet UPDATE exchange.
  *
- * Models RFC 7401 (HIPv2; RFC 5201 alike) sections 6.11 and 6.12 for UPDATE, SEQ and ACK, and RFC 8046 (RFC 5206 alike)
- * sections 3.2 and 5 for LOCATOR_SET and address verification.  Each transition names its clause.  Host 0 is mobile, host 1
- * stays where it is; keys, SPIs, lifetimes and signatures are left out (no attacker).  One UPDATE per move, so the place
- * number serves as the mobile host's Update ID and as its locator.
+ * Models RFC 7401 (HIPv2) sections 6.11 and 6.12 for UPDATE, SEQ and ACK ([U]), and RFC 8046 sections 3.2.1 and 5 for
+ * LOCATOR_SET and address verification ([M]); RFC 5201 and 5206 say the same.  Each transition names its clause.  Host 0
+ * is mobile, with one interface; host 1 stays where it is.  Keys, SPIs, lifetimes and signatures are left out (no attacker).
+ * A move takes a new Update ID, equal to the number of the new place, which is its locator as well; the peer's UPDATE that
+ * answers UPDATE q has Update ID q (each answers one, so the real numbers are only renamed).
  *
- *   UPDATE_1 (LOCATOR_SET, SEQ n)            mobile -> peer      RFC 8046, 3.2.1, first packet
- *   UPDATE_2 (SEQ m, ACK n, ECHO_REQUEST)    peer -> new locator second packet, verifies the address (5.4)
- *   UPDATE_3 (ACK m, ECHO_RESPONSE)          mobile -> peer      third packet
+ *   UPDATE_1 (LOCATOR_SET, SEQ q)              mobile -> peer         [M] 3.2.1, figure 3, first packet
+ *   UPDATE_2 (SEQ m, ACK q, ECHO_REQUEST)      peer -> new address    second packet, verifies the address (5.4)
+ *   UPDATE_3 (ACK m, ECHO_RESPONSE)            mobile -> peer         third packet; no SEQ, not sent again
  *
  * Where the texts leave a choice, READING takes each in turn:
- *   1  an UPDATE is finished before the next one is sent: sequence semantics, at most one outstanding UPDATE a side;
- *   2  a newer UPDATE is sent at once, and the older ones stay outstanding: each is sent again until *it* is acknowledged
- *      (RFC 7401, 6.11), and an association whose UPDATE stays unanswered is given up.
+ *   1  one outstanding UPDATE at a time: [U] 6.11, "one way to prevent any conflicts"; and the way for every UPDATE that
+ *      depends on an outstanding one, which MUST be postponed until that one is acknowledged;
+ *   2  several outstanding UPDATEs ([U] 6.11 and 6.12 allow them); the receiver takes them in the order in which they come,
+ *      without resequencing ([U] 6.12);
+ *   3  as 2, and the receiver discards what lies below the newest it has processed: it MAY have such a window ([U] 6.12);
+ *   4  as 1, and the peer answers to where an UPDATE came from instead of to the address that it announces ([M] 5.3, last
+ *      paragraph: the source MAY be taken as a candidate locator): the most favourable reading.
  *
  * Commands (models/manifest.toml has them all, with what must come out):
  *   spin -a -DREADING=1 models/hip.pml && cc -O2 -DNFAIR=3 -o pan pan.c && ./pan -a -f -N heals    finds a cycle
@@ -23,6 +28,7 @@
 #ifndef READING
 #define READING 1
 #endif
+#define ONE_AT_A_TIME (READING == 1 || READING == 4)
 #define RETRIES 3               /* UPDATE_RETRY_MAX, counted once live: every one of them was delivered */
 
 mtype:message = { UPDATE_1, UPDATE_2, UPDATE_3, PING, PONG };
@@ -30,57 +36,53 @@ mtype:message = { UPDATE_1, UPDATE_2, UPDATE_3, PING, PONG };
 
 /* The mobile host. */
 byte own = 1;                   /* present locator */
-byte sent = 1;                  /* newest UPDATE_1 sent: Update ID and locator in it */
 byte unacked;                   /* bit set of outstanding Update IDs */
-byte stored;                    /* highest Update ID received from the peer */
-/* The peer. */
-byte peer_stored = 1;           /* highest Update ID received from the mobile host */
-byte preferred = 1;             /* ACTIVE locator of the mobile host */
-byte unverified;                /* UNVERIFIED locator; 0: none */
-byte echo_id;                   /* Update ID m of its newest UPDATE_2 */
-byte peer_unacked;              /* bit set of outstanding Update IDs of the peer */
 byte waits;                     /* retries in vain, once live */
 bool broken;                    /* the association was given up */
-hidden mtype k; hidden byte q; hidden byte m;
+/* The peer. */
+byte done = 2;                  /* bit set of Update IDs that were processed */
+byte preferred = 1;             /* ACTIVE locator of the mobile host; 0: none */
+byte unverified;                /* UNVERIFIED locator; 0: none */
+byte source;                    /* reading 4: where the newest UPDATE came from */
+mtype k; byte q; byte m;
 
-#define BIT(x) (1 << (x))
+#define BIT(x)  (1 << (x))
+#define HAS(set, x) ((set & BIT(x)) != 0)
 
-/* RFC 8046, 5.4: the UPDATE with ECHO_REQUEST goes to the address to be verified. */
-inline send_update_2() {
-    if :: unverified == own -> send(1, UPDATE_2, unverified, echo_id) :: else fi
+/* The answer to UPDATE q goes "to the mobile host at its new address" ([M] 3.2.1, step 2), which is locator q; in reading 4
+ * to the source m of the packet.  It arrives if the mobile host is there. */
+inline answer() {
+    if
+    :: READING == 4 -> if :: m == own -> send(1, UPDATE_2, q, q) :: else fi
+    :: READING != 4 -> if :: q == own -> send(1, UPDATE_2, q, q) :: else fi
+    fi
 }
 
 inline peer_receives() {
     if
     :: k == UPDATE_1 ->
         if
-        /* RFC 7401, 6.12: the Update ID in SEQ is smaller than the stored one: the packet MUST be dropped. */
-        :: q < peer_stored
-        /* 6.12: equal: treated as a retransmission; its answer is sent again. */
-        :: q == peer_stored -> if :: unverified == q -> send_update_2() :: else fi
-        :: q > peer_stored ->
-#if READING == 1
-            /* Its own UPDATE (ECHO_REQUEST to the earlier locator) is not finished: this one cannot be taken up yet. */
-            if
-            :: peer_unacked != 0
-            :: else ->
+        /* [U] 6.12.1, step 2: processed before: a retransmission, which MUST be acknowledged again. */
+        :: HAS(done, q) -> answer()
+#if READING == 3
+        /* [U] 6.12: below the receiver's window: discarded. */
+        :: !HAS(done, q) && BIT(q) < done
+        :: !HAS(done, q) && BIT(q) > done ->
 #else
-            if
-            :: true ->
+        /* [U] 6.12: processed in the order of receipt, whatever its number; step 5: recorded. */
+        :: !HAS(done, q) ->
 #endif
-                /* 6.12.1: record the Update ID; 8046, 5.3: the locator becomes UNVERIFIED; 5.4: verify it. */
-                peer_stored = q; unverified = q; echo_id++; peer_unacked = peer_unacked | BIT(echo_id); send_update_2()
-            fi
+            /* [M] 5.2: replaces the locators of any earlier one; 5.3: the new one is UNVERIFIED, those not listed are
+               DEPRECATED; 5.4: it MUST be verified. */
+            done = done | BIT(q); unverified = q; source = m; preferred = 0; answer()
         fi
     :: k == UPDATE_3 ->
-        /* 6.12.2: the ACK matches an outstanding UPDATE, which is not sent again; 8046, 5.4: ECHO_RESPONSE -> ACTIVE. */
+        /* [M] 3.2.1, step 3: the ECHO_RESPONSE to the challenge: UNVERIFIED -> ACTIVE (5.1). */
         if
-        :: (peer_unacked & BIT(q)) != 0 ->
-            peer_unacked = peer_unacked & ~BIT(q);
-            if :: q == echo_id && unverified != 0 -> preferred = unverified; unverified = 0 :: else fi
+        :: q == unverified && unverified != 0 -> preferred = unverified; unverified = 0
         :: else
         fi
-    :: k == PING -> if :: preferred == own -> send(1, PONG, 0, 0) :: else fi
+    :: k == PING -> if :: preferred == own || unverified == own -> send(1, PONG, 0, 0) :: else fi
     :: k == PONG -> ok[1] = true
     :: else
     fi
@@ -89,15 +91,12 @@ inline peer_receives() {
 inline mobile_receives() {
     if
     :: k == UPDATE_2 ->
-        /* 6.12.2: the ACK in it stops the retransmission of that UPDATE. */
+        /* [U] 6.12.2, step 4: the acknowledged UPDATE is no longer sent again; 6.12.1: its SEQ is acknowledged, and [M]
+           3.2.1, step 3: the nonce echoed. */
         unacked = unacked & ~BIT(q);
-        if
-        :: m < stored                                   /* 6.12: smaller SEQ: dropped */
-        :: else -> stored = m; send(0, UPDATE_3, m, 0)  /* 6.12.1, 8046 3.2.1: ACK and ECHO_RESPONSE */
-        fi;
-#if READING == 1
-        if :: unacked == 0 && sent != own -> sent = own; unacked = BIT(own) :: else fi
-#endif
+        send(0, UPDATE_3, m, 0);
+        /* [U] 6.11: what had to be postponed is sent now. */
+        if :: ONE_AT_A_TIME && unacked == 0 && q != own -> unacked = BIT(own) :: else fi
     :: k == PING -> send(0, PONG, 0, 0)
     :: k == PONG -> ok[0] = true
     :: else
@@ -112,22 +111,22 @@ inline receive(h, slot) {
     k = 0; q = 0; m = 0
 }
 
-/* RFC 7401, 6.11: an UPDATE that carries SEQ is sent again until it is acknowledged.  Any one outstanding UPDATE of a
- * reading 2 host may be the next to go; while all its retries are in vain it is given up. */
+/* [U] 6.11, steps 3 and 4: each outstanding UPDATE has its timer and is sent again until it is acknowledged, at most
+ * UPDATE_RETRY_MAX times; then the association is broken.  The newest goes first (of those in flight at once, any is lost). */
 inline mobile_timers() {
     if
-    :: READING == 1 && unacked != 0 -> send(0, UPDATE_1, sent, 0)
-    :: READING == 2 && (unacked & BIT(own)) != 0 -> send(0, UPDATE_1, own, 0)
-    :: READING == 2 && (unacked & ~BIT(own)) != 0 && (!live || (unacked & BIT(own)) == 0) ->
+    :: HAS(unacked, own) -> send(0, UPDATE_1, own, own)
+    :: unacked != 0 && (!live || !HAS(unacked, own)) ->
         q = 2;
         do
-        :: (unacked & BIT(q)) == 0 -> q++
+        :: !HAS(unacked, q) || q == own -> q++; if :: q > 7 -> break :: else fi
         :: else -> break
         od;
-        send(0, UPDATE_1, q, 0); q = 0;
+        if :: q < 8 -> send(0, UPDATE_1, q, own) :: else fi;
+        q = 0;
         if
         :: live && waits < RETRIES -> waits++
-        :: live && waits == RETRIES -> broken = true; printf("MSC broken 0 0 0 0\n")
+        :: live && waits == RETRIES && !broken -> broken = true; printf("MSC broken 0 0 0 0\n")
         :: else
         fi
     :: else
@@ -135,19 +134,21 @@ inline mobile_timers() {
     if :: live && !ok[0] -> send(0, PING, 0, 0) :: else fi
 }
 
+/* The peer's own UPDATE is sent again as well ([U] 6.11).  [M] 5.5 and 5.6: data goes to an ACTIVE locator if there is one,
+ * else within the credit to the UNVERIFIED one. */
 inline peer_timers() {
     if
-    :: unverified != 0 -> send_update_2()
-    :: live && unverified == 0 && !ok[1] -> if :: preferred == own -> send(1, PING, 0, 0) :: else fi
+    :: unverified != 0 -> q = unverified; m = source; answer(); q = 0; m = 0
     :: else
-    fi
+    fi;
+    if :: live && !ok[1] && (preferred == own || unverified == own) -> send(1, PING, 0, 0) :: else fi
 }
 
 inline move() {
     d_step { own++; moves++;
         if
-        :: READING == 2 || unacked == 0 -> sent = own; unacked = unacked | BIT(own)
-        :: else                         /* reading 1: the new locator waits until the last UPDATE is acknowledged */
+        :: !ONE_AT_A_TIME || unacked == 0 -> unacked = unacked | BIT(own)
+        :: else                         /* [U] 6.11: postponed until the last UPDATE is acknowledged */
         fi;
         i = 0;
         do                              /* what was on its way to the old locator is lost */

@@ -17,7 +17,7 @@ from typing import Any
 MODELS = Path(__file__).resolve().parent
 TIMEOUT_FACTOR = 10  # a run may take so many times its budget before it is stopped (a busy machine is no error)
 # Depth limits tried in turn for a short counterexample to draw.
-SHORT_DEPTHS = (40, 60, 80, 100, 120, 140, 160, 200, 300)
+SHORT_DEPTHS = (40, 60, 80, 100, 120, 140, 160, 200, 300, 400, 600)
 
 _PAN = {
     "safety": (["-DSAFETY"], []),

@@ -3,15 +3,19 @@
  * TCP-Migrate: a connection's end changes its address by a Migrate SYN.
  *
  * Models the protocol of A. C. Snoeren and H. Balakrishnan, "An End-to-End Approach to Host Mobility", MobiCom 2000
- * ([P], section 4.4 and figure 4), and draft-snoeren-tcp-migrate-00 ([D]); plain TCP is RFC 793.  Each transition names
- * its clause.  A request number (reqNo) grows by one with each move, so the place number serves as both.  Keys and tokens
- * are assumed right: no attacker.  The application's bytes are left out: a ping stands for them.
+ * ([P], section 4.4 and figure 4); all that [P] does not say is plain TCP, RFC 793 section 3.9, "segment arrives".  Each
+ * transition names its clause.  A request number (reqNo) grows by one with each move, so the place number serves as both.
+ * Keys and tokens are assumed right: no attacker.  The application's bytes are left out: a ping stands for them.
+ * Of [P] the page with section 4.4 and figure 4 was read; of draft-snoeren-tcp-migrate-00 only its first page could be had,
+ * so nothing rests on it.  A host in SYN_RCVD is never moved, which favours the protocol.
  *
  * Where the text leaves a choice, READING takes each in turn:
  *   1  a Migrate SYN with a new reqNo that finds the connection in SYN_RCVD is answered with RST: [P] 4.4 calls a token
- *      valid when an *established* connection has it, and answers an invalid token with RST;
+ *      valid when an *established* connection has it, and answers an invalid token with RST (RFC 793, 3.9, fourth step: a
+ *      SYN in the window of a connection in SYN-RECEIVED is an error and is answered with a reset as well);
  *   2  it is ignored: figure 4 of [P] has no transition for it;
- *   3  it is taken up, as if the connection were established (the most favourable reading).
+ *   3  it is taken up, as if the connection were established, and Migrate SYNs that cross are a simultaneous open (RFC 793,
+ *      3.4, figure 8): the most favourable reading.
  *
  * Commands (models/manifest.toml has them all, with what must come out):
  *   spin -a -DREADING=1 models/tcp_migrate.pml && cc -O2 -DNFAIR=3 -o pan pan.c && ./pan -a -f -N heals    finds a cycle
@@ -47,12 +51,12 @@ inline recv_migrate_syn(q) {
     :: q < ME.req && ME.st != CLOSED
     /* [P] 4.4: reqNo identical to the last one: a duplicate, processed accordingly: the SYN/ACK is sent again. */
     :: q == ME.req && (ME.st == SYN_RCVD || ME.st == ESTABLISHED) ->
-        if :: q == PEER.own -> send(h, SYN_ACK, q, 0) :: else fi
+        if :: q == PEER.own -> send(h, SYN_ACK, q, ME.own) :: else fi
     /* [P] 4.4: token of an established connection, reqNo greater than any before: destination := source of the Migrate SYN,
        SYN/ACK; figure 4: ESTABLISHED (and MIGRATE_WAIT) -> SYN_RCVD. */
     :: q > ME.req && (ME.st == ESTABLISHED || ME.st == MIGRATE_WAIT) ->
         ME.req = q; ME.dest = q; ME.st = SYN_RCVD;
-        if :: q == PEER.own -> send(h, SYN_ACK, q, 0) :: else fi
+        if :: q == PEER.own -> send(h, SYN_ACK, q, ME.own) :: else fi
     :: q > ME.req && ME.st == SYN_RCVD ->
 #if READING == 1
         /* [P] 4.4: no established connection has the token: RST to the source. */
@@ -61,14 +65,18 @@ inline recv_migrate_syn(q) {
         skip
 #else
         ME.req = q; ME.dest = q;
-        if :: q == PEER.own -> send(h, SYN_ACK, q, 0) :: else fi
+        if :: q == PEER.own -> send(h, SYN_ACK, q, ME.own) :: else fi
 #endif
-    /* SYN_SENT: the peer moves as well.  Figure 4 has no transition; READING 1 as above. */
+    /* SYN_SENT: the peer moves as well.  No established connection has the token: READING 1 as above.  Reading 3: RFC 793,
+       3.9, SYN-SENT, fourth step: a SYN without ACK: SYN-RECEIVED, SYN/ACK. */
     :: q > ME.req && ME.st == SYN_SENT ->
 #if READING == 1
         if :: q == PEER.own -> send(h, RST, q, 0) :: else fi
-#else
+#elif READING == 2
         skip
+#else
+        ME.req = q; ME.dest = q; ME.st = SYN_RCVD;
+        if :: q == PEER.own -> send(h, SYN_ACK, q, ME.own) :: else fi
 #endif
     :: else
     fi
@@ -76,43 +84,51 @@ inline recv_migrate_syn(q) {
 
 inline receive(slot) {
     d_step { msg = net[h * CAP + slot]; if :: live -> net[h * CAP + slot] = 0 :: else fi };
-    k = KIND(msg); q = FIRST(msg); msg = 0;
-    printf("MSC recv %d %e %d 0\n", h, k, q);
+    k = KIND(msg); q = FIRST(msg); m = SECOND(msg); msg = 0;
+    printf("MSC recv %d %e %d %d\n", h, k, q, m);
     if
     :: k == MIGRATE_SYN -> recv_migrate_syn(q)
     :: k == SYN_ACK ->
         if
-        /* Figure 4: SYN_SENT -> ESTABLISHED on SYN/ACK, ACK sent; a repeated SYN/ACK is acknowledged (RFC 793, 3.9). */
-        :: ME.st == SYN_SENT || ME.st == ESTABLISHED -> ME.st = ESTABLISHED; send(h, ACK, q, 0)
+        /* Figure 4: SYN_SENT -> ESTABLISHED on SYN/ACK, ACK sent; in any synchronized state a SYN/ACK that comes again is out
+           of the window and is acknowledged (RFC 793, 3.9, first step). */
+        :: ME.st == SYN_SENT && m == ME.dest -> ME.st = ESTABLISHED; send(h, ACK, q, 0)
+        :: ME.st == ESTABLISHED && m == ME.dest -> send(h, ACK, q, 0)
+#if READING == 3
+        /* A connection is a pair of sockets (RFC 793, 1.5): a SYN/ACK from elsewhere matches none.  This reading takes it. */
+        :: ME.st == SYN_SENT && m != ME.dest -> ME.dest = m; ME.req = m; ME.st = ESTABLISHED; send(h, ACK, q, 0)
+        /* RFC 793, 3.4, figure 8: simultaneous open: SYN-RECEIVED -> ESTABLISHED by the ACK in the SYN/ACK (3.9, fifth step). */
+        :: ME.st == SYN_RCVD && m == ME.dest -> ME.st = ESTABLISHED; send(h, ACK, q, 0)
+#endif
         :: else
         fi
     :: k == ACK ->
-        /* Figure 4 (RFC 793, 3.9): SYN_RCVD -> ESTABLISHED.  The ACK has no reqNo: it acknowledges a sequence number that
-           all Migrate SYNs of a quiet connection share ([P] 4.4, [D]: the SYN takes the last byte's number). */
+        /* Figure 4 (RFC 793, 3.9, fifth step): SYN_RCVD -> ESTABLISHED.  The ACK has no reqNo, only a sequence number, and the
+           SYN/ACK's is "the last received" one of the connection ([P] 4.4): those of a quiet connection are all alike. */
         if :: ME.st == SYN_RCVD -> ME.st = ESTABLISHED :: else fi
     :: k == RST ->
         if
-        :: ME.st == SYN_SENT -> ME.st = CLOSED                  /* RFC 793, 3.9: connection reset */
+        :: ME.st == SYN_SENT -> ME.st = CLOSED                  /* RFC 793, 3.9, SYN-SENT, second step: connection reset */
         :: ME.st == ESTABLISHED -> ME.st = MIGRATE_WAIT         /* figure 4 */
         :: else
         fi
     :: k == PING -> if :: ME.st == ESTABLISHED && ME.dest == PEER.own -> send(h, PONG, 0, 0) :: else fi
     :: k == PONG -> ok[h] = true
     fi;
-    k = 0; q = 0
+    k = 0; q = 0; m = 0
 }
 
 inline timers() {
     if
     /* [P] 4.4: the Migrate SYN goes to the peer's address as it is known, and is sent again like any SYN (RFC 793). */
     :: ME.st == SYN_SENT -> if :: ME.dest == PEER.own || RENDEZVOUS -> send(h, MIGRATE_SYN, ME.own, 0) :: else fi
-    :: ME.st == SYN_RCVD -> if :: ME.dest == PEER.own -> send(h, SYN_ACK, ME.dest, 0) :: else fi
+    :: ME.st == SYN_RCVD -> if :: ME.dest == PEER.own -> send(h, SYN_ACK, ME.dest, ME.own) :: else fi
     :: live && ME.st == ESTABLISHED && !ok[h] -> if :: ME.dest == PEER.own -> send(h, PING, 0, 0) :: else fi
     :: else
     fi
 }
 
-hidden mtype k; hidden byte q;
+mtype k; byte q; byte m;
 
 inline move() {
     /* Figure 4: ESTABLISHED -> SYN_SENT (the application migrates); a host in SYN_SENT that moves again starts anew with

@@ -235,6 +235,12 @@ def _send(kind: Message) -> Effect:
     return lambda r, m, c: (r, [Packet(kind, r.own_version, r.peer_addr, 0, c.nonce if kind is Message.PING else 0)])
 
 
+def _send_data(r: Record, m: Arrival | None, c: Choice) -> tuple[Record, list[Packet]]:
+    """To the active address, and early data to the candidate of an announced move."""
+    places = [r.peer_addr, *([r.cand_addr] if r.cand_version > r.peer_version else [])]
+    return r, [Packet(Message.DATA, r.own_version, addr) for addr in places if addr is not None]
+
+
 _A = Action
 TABLE: tuple[Row, ...] = (
     Row(_A.OPEN, frozenset({_S.CLOSED}), lambda r, m: not r.known, _open),
@@ -248,7 +254,7 @@ TABLE: tuple[Row, ...] = (
     Row(_A.RECV_RSYN, OPEN | {_S.SYN_RECEIVED}, _always, _rsyn),
     Row(_A.RECV_RSYN_ACK, OPEN, _echo_is_own, _rsyn_ack),
     Row(_A.SEND_PING, OPEN, _always, _send(Message.PING)),
-    Row(_A.SEND_DATA, OPEN, _always, _send(Message.DATA)),
+    Row(_A.SEND_DATA, OPEN, _always, _send_data),
     Row(_A.RECV_PING, OPEN, _always, _ping),
     Row(_A.RECV_DATA, OPEN, _always, _probe_only),
     Row(_A.RECV_PONG, OPEN, _always, _nothing),

@@ -83,7 +83,8 @@ class Daemon:
     def run(self) -> None:
         """Until `stop`; then close every connection cleanly."""
         while self.loop.running:
-            self._connect_due()
+            if self._retry_at:
+                self._connect_due()
             self.loop.run_once(0.5)
         self._say_goodbye()
 

@@ -73,6 +73,7 @@ class Bounds:
     capacity: int = 2
     reuse: int = 0  # 0: every move goes to a fresh address; else to any of so many, old ones included
     data: bool = True
+    early: bool = False  # data goes to candidates as well
     opened: bool = True  # begin with an established flow; else with the opening
     rendezvous: bool = True
     closing: bool = False
@@ -162,7 +163,8 @@ class Space:
                 yield from self._after(placed, host, effect, f"{name} MOVE {place}", is_move=True)
         for action in self._local_actions(flow):
             if (flow.state, action) in FLOW_TABLE:
-                effect = self._effect(world.flows[host], Step(action, everywhere=True))
+                everywhere = self.bounds.early or action is not Action.SEND_DATA
+                effect = self._effect(world.flows[host], Step(action, everywhere=everywhere))
                 yield from self._after(world, host, effect, f"{name} {action.value}", is_move=action is Action.CLOSE)
 
     def _places(self, name: str, flow: Flow) -> list[str]:

@@ -54,7 +54,7 @@ class Step:
     For RECV_ actions ``source`` is where the packet came from and ``version, pn, echo, nonce`` are its fields.
     ``challenge`` is a fresh nonce that the caller drew (so that this stays pure); it is used only if a new candidate
     comes to be.  For OPEN, ``source`` is the address called; for OPEN and MOVE, ``own`` is the new own address.
-    ``everywhere`` (RETRANSMIT) says that pings stay unanswered.
+    ``everywhere`` says that pings stay unanswered (RETRANSMIT), or that data may go to a candidate too (SEND_DATA).
     """
 
     action: Action
@@ -234,6 +234,17 @@ def _send_to_active(flow: Flow, event: Step, message: Message) -> Outcome:
     return Outcome(flow, (Send(message, flow.peer_addr, flow.own_version, nonce=event.nonce),))
 
 
+def _send_data(flow: Flow, event: Step) -> Outcome:
+    """To the active address; early data also to a candidate that an announced move (a higher version) has opened.
+
+    Sending changes nothing here, and a packet's destination nothing at the receiver: what it may learn is its source.
+    """
+    outcome = _send_to_active(flow, event, Message.DATA)
+    if not event.everywhere or flow.cand_addr is None or flow.cand_version <= flow.peer_version:
+        return outcome
+    return Outcome(flow, (*outcome.sends, Send(Message.DATA, flow.cand_addr, flow.own_version)))
+
+
 def _recv_ping(flow: Flow, event: Step) -> Outcome:
     if not _is_open(flow):
         return Outcome(flow)
@@ -296,7 +307,7 @@ _HANDLERS: dict[Action, Callable[[Flow, Step], Outcome]] = {
     Action.SEND_PING: lambda flow, event: _send_to_active(flow, event, Message.PING),
     Action.RECV_PING: _recv_ping,
     Action.RECV_PONG: lambda flow, event: Outcome(flow),
-    Action.SEND_DATA: lambda flow, event: _send_to_active(flow, event, Message.DATA),
+    Action.SEND_DATA: _send_data,
     Action.RECV_DATA: _recv_data,
     Action.RETRANSMIT: lambda flow, event: Outcome(flow, _unanswered(flow, everywhere=event.everywhere)),
     Action.CLOSE: _close,

@@ -6,14 +6,13 @@ Data in clear (`Kind.DATA_PLAIN`) is never a step of the flow machine and marks 
 
 from __future__ import annotations
 
-import struct
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controller.eccp import peer_step, peer_timers
+from controller.eccp.batch import NUMBER_AT, headers, heads_apart, nonces
 from controller.eccp.connection import FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
@@ -24,7 +23,6 @@ from controller.wire.eccp import (
     COUNT_MASK,
     HEADER_SIZE,
     INDEX_ONE,
-    MAGIC,
     RESENT,
     TAG_SIZE,
     Address,
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from controller.eccp.peer import Peer
 
 _NONCE_HEAD = b"\0\0\0\0"
+MAX_NUMBER = 2**64 - 1
 
 
 def receive_run(
@@ -63,33 +62,19 @@ def receive_run(
     return end
 
 
-@lru_cache(maxsize=512)
-def _headers(step: int, count: int) -> struct.Struct:
-    """Unpacks the headers of ``count`` datagrams that lie ``step`` bytes apart, the last one's body left out."""
-    return struct.Struct("!" + f"BBHQQ{step - HEADER_SIZE}x" * (count - 1) + "BBHQQ")
-
-
 def _run_length(header: Header, view: memoryview, at: int, step: int, most: int) -> int:
     """How many datagrams from ``at`` on are consecutive slices of one frame; at least 1."""
     if most <= 1 or step <= HEADER_SIZE:
         return 1
     if at + (most - 1) * step + HEADER_SIZE > len(view):
         most -= 1
-    fields = _headers(step, most).unpack_from(view, at)
-    kind, aux, flow, number = header
-    if (
-        fields[4::5] == tuple(range(number, number + most))
-        and fields[2::5] == tuple(range(aux, aux + most * INDEX_ONE, INDEX_ONE))
-        and fields[3::5] == (flow,) * most
-        and fields[1::5] == (kind,) * most
-        and fields[0::5] == (MAGIC,) * most
-    ):
+    if header.number + most > MAX_NUMBER or header.aux + most * INDEX_ONE > 0xFFFF:
+        return 1  # no run that this protocol sends; judged one by one
+    found = heads_apart(step, most).unpack_from(view, at)
+    wanted = headers(header.kind, header.aux, header.flow, header.number, most)
+    if found == wanted:
         return most
-    for following in range(1, most):
-        wanted = (MAGIC, kind, aux + following * INDEX_ONE, flow, number + following)
-        if fields[5 * following : 5 * following + 5] != wanted:
-            return following
-    return most
+    return next(index for index in range(1, most) if found[index] != wanted[index])
 
 
 def _open_plain(
@@ -133,11 +118,11 @@ def _open_sealed(
 
 def _unseal_run(cipher: AESGCM, run: memoryview, step: int) -> list[Buffer]:
     """Open slices that lie ``step`` bytes apart.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
-    decrypt = cipher.decrypt
-    return [
-        decrypt(_NONCE_HEAD + run[at + 12 : at + 20], run[at + HEADER_SIZE : at + step], run[at : at + HEADER_SIZE])
-        for at in range(0, len(run), step)
-    ]
+    starts = range(0, len(run), step)
+    heads = heads_apart(step, len(starts)).unpack_from(run)
+    numbers = nonces(int.from_bytes(run[NUMBER_AT:HEADER_SIZE], "big"), len(starts))
+    sealed = [run[at + HEADER_SIZE : at + step] for at in starts]
+    return list(map(cipher.decrypt, numbers, sealed, heads))
 
 
 def _check_run(cipher: AESGCM, run: memoryview, step: int) -> list[Buffer]:

@@ -19,7 +19,7 @@ IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 1, 2, 4, 8
 FRAME_SIZE = 65536 + 16
 DEFAULT_MTU = 1380  # 1,500 less IPv6 and UDP (48), header, version, head and tag (62), with room for a tunnel below
-GSO_MAX_SIZE = 58000  # as many full slices as fit one UDP send of 65,000 bytes
+GSO_MAX_SIZE = 60000  # as many full slices as fit one UDP send of 65,000 bytes
 
 
 class Tun:

@@ -111,3 +111,17 @@ def bench(request):
         net.start_controller(request.param)
         net.start_analyser("--rules", str(bench.rules.parent))
         yield bench
+
+
+@pytest.fixture
+def new_bench():
+    """Make a bench of a test's own network: servers run, settings are written, controller and analyser are yet to start."""
+
+    def make(net):
+        bench = Bench(net)
+        net.environment["BATON_CONFIG"] = str(patient_settings(net.run_dir))
+        for name in SERVERS:
+            bench.start_server(name)
+        return bench
+
+    return make

@@ -18,6 +18,7 @@ from controller.eccp.names import Action, FlowState
 MORE = os.environ.get("BATON_EXPLORE") == "more"
 SPACES = {
     "4 moves of an open flow": Bounds(moves=4),
+    "2 moves with early data": Bounds(moves=2, early=True),
     "the opening, with a move": Bounds(moves=1, opened=False),
     "a move and a NAT that rebinds": Bounds(moves=1, rebinds=1),
     "a move and a copied packet": Bounds(moves=1, spoofs=1),
@@ -27,6 +28,7 @@ SPACES = {
 if MORE:
     SPACES |= {
         "5 moves": Bounds(moves=5),
+        "4 moves with early data": Bounds(moves=4, early=True),
         "2 moves and two rebindings": Bounds(moves=2, rebinds=2),
         "channels of 3": Bounds(moves=2, capacity=3),
         "the opening, with 2 moves": Bounds(moves=2, opened=False),

@@ -70,9 +70,7 @@ def test_whole_peers_with_keys_timers_and_loss_are_accepted_by_the_model(seed: i
 
     places = {"a": A1, "b": B1}
     hosts = {
-        name: network.add(
-            name, make_settings(number, [1, 2], early_data=False, open_timeout=60.0), [places[name]], trace_of(name)
-        )
+        name: network.add(name, make_settings(number, [1, 2], open_timeout=60.0), [places[name]], trace_of(name))
         for number, name in ((1, "a"), (2, "b"))
     }
     a, b = hosts.values()

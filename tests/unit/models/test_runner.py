@@ -2,7 +2,6 @@
 """The manifest is whole, verdicts are read right, counterexamples are drawn."""
 
 import re
-import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import models
 from models.msc import draw, message_names, parse
 from models.mutants import MUTANTS
-from models.spin import MODELS, Run, Settings, SpinError, _verdict, execute, load_manifest, matches
+from models.spin import MODELS, Run, Settings, SpinError, _verdict, execute, load_manifest, matches, require_tools
 from models.verify import main
 
 ROOM = Path(models.__file__).parent
@@ -79,9 +78,9 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("spin") is None, reason="spin is not installed (make setup installs it)")
 @pytest.mark.parametrize("run", SMALL, ids=lambda run: run.name)
 def test_small_runs_give_what_they_should(run: Run) -> None:
+    require_tools()  # without SPIN the test fails and says how to install it
     outcome = execute(run, Settings())
     assert matches(run, outcome) is None
     if run.draw:
