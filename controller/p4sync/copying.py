@@ -52,14 +52,13 @@ class Copying:
         self._group: list[int] = []
         self._left: list[int] = []
         self._absent: dict[int, None] = {}
-        self._tail_known = False
 
     # ---- what is known ----
 
     @property
     def is_made(self) -> bool:
-        """Return whether every step is done and the count of packets and the last MAC are known."""
-        return self._stage is Stage.MADE and self._tail_known
+        """Return whether every step is done; the report that ended the last one has the final count and MAC."""
+        return self._stage is Stage.MADE
 
     @property
     def is_whole(self) -> bool:
@@ -83,8 +82,8 @@ class Copying:
     # ---- steps ----
 
     def begin(self, now: float) -> Tokens:
-        """Start with the first step."""
-        self.moved_at = now
+        """Start with the first step; the first look follows when there may be something to see."""
+        self.moved_at = self._asked_at = now
         return self._next(now)
 
     def _next(self, now: float) -> Tokens:
@@ -92,8 +91,7 @@ class Copying:
         self._sent_at = now
         if self._at >= len(self._steps) or self.is_full:
             self._stage = Stage.MADE
-            self._tail_known = False
-            return [(Token.REPORT_OUT, {})]
+            return []
         step = self._steps[self._at]
         if isinstance(step, Flows):
             self._left = list(step.keys)
@@ -132,11 +130,12 @@ class Copying:
         self.made, self._cursor, self.digest = report.count, report.cursor, report.digest
         if report.kind == Token.REPORT_OUT:
             self._reporting = False
+        if self._stage is Stage.MADE:
+            return []
         handler = {
             Stage.ASKED: self._round_reported,
             Stage.WALKING: self._walk_reported,
             Stage.FLOWS: self._flows_reported,
-            Stage.MADE: self._end_reported,
         }[self._stage]
         return handler(report, now)
 
@@ -209,11 +208,6 @@ class Copying:
             return self._send_group(now)
         self._absent[report.detail] = None
         return self._next_group(now)
-
-    def _end_reported(self, report: Report, _now: float) -> Tokens:
-        if report.kind == Token.REPORT_OUT:
-            self._tail_known = True
-        return []
 
     # ---- the destination answers ----
 

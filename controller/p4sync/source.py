@@ -190,7 +190,7 @@ class Source:
         copying = self._copying
         if copying.broken:
             self._abort(copying.broken, again=False)
-        elif copying.is_whole or (copying.is_made and not copying.is_looked and copying.made <= FEW):
+        elif copying.is_whole or (copying.is_made and copying.made <= FEW and not self._submitted):
             self._submit()
         else:
             if copying.wants_look(self._now):
