@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.core import drain, life, migration, pipeline, status, takeover
+from controller.core import drain, life, migration, mirror, pipeline, status, takeover
 from controller.core.commands import Command, ResolveHost
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -49,7 +49,7 @@ class Engine:
             BarrierReplied: self._done,
             CommandRefused: self._refused,
             FlowRemoved: self._removed,
-            FlowsReported: lambda event: self._replay(takeover.reported(self.world, event)),
+            FlowsReported: self._flows,
             SwitchConnected: self._connected,
             SwitchLost: self._lost,
             AlertRaised: self._alert,
@@ -179,6 +179,9 @@ class Engine:
 
     def _timer(self, event: TimerExpired) -> None:
         connection = self.world.connections.get(event.connection) if event.connection is not None else None
+        if connection is not None and event.kind == mirror.TIMER:
+            mirror.look(self.world, connection, event.version)
+            return
         if connection is None or connection.version != event.version:
             return
         of_life = {"verdict": life.Input.VERDICT_LATE, "half-open": life.Input.HALF_OPEN_OVER}.get(event.kind)
@@ -198,6 +201,10 @@ class Engine:
         connection = self._answered(event.token)
         if connection is not None:
             migration.handle(self.world, connection, migration.Input.DONE, event)
+
+    def _flows(self, event: FlowsReported) -> None:
+        if not mirror.told(self.world, event):
+            self._replay(takeover.reported(self.world, event))
 
     def _replay(self, waiting: list[object]) -> None:
         """Handle what had to wait for a switch's flows."""
@@ -230,6 +237,7 @@ class Engine:
         world = self.world
         world.ports.pop(event.switch, None)
         world.readings.pop(event.switch, None)
+        mirror.lost(world, event.switch)
         world.locations.forget_switch(event.switch)
         world.tokens = {
             token: connection for token, connection in world.tokens.items() if connection.switch != event.switch

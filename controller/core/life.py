@@ -12,6 +12,7 @@ from dataclasses import replace
 from enum import Enum
 
 from controller.core import cut, migration, pipeline, rollback, seq, stand_in
+from controller.core import mirror as mirroring
 from controller.core.commands import PacketOut, ResolveHost
 from controller.core.connection import Connection, Path, State, kept
 from controller.core.errors import NotMigratableError, TransitionError
@@ -165,6 +166,7 @@ def _observe(world: World, connection: Connection, event: SegmentReceived) -> No
     mirror = world.mirror(connection.switch)
     world.settle(connection, State.SERVED)
     world.do(*pipeline.path_flows(connection, connection.path, mirror=mirror))
+    mirroring.begin(world, connection)
     _straggle(world, connection, event)
     if connection.pending is not None:
         pending, connection.pending = connection.pending, None

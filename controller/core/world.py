@@ -26,6 +26,14 @@ class Reading:
     waiting: list[object] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Look:
+    """A question how much of a connection was copied by the flows of this version."""
+
+    connection: Connection
+    version: int
+
+
 class World:
     """The mutable whole; one for each controller."""
 
@@ -50,6 +58,8 @@ class World:
         """Servers that are being drained, by name."""
         self.readings: dict[int, Reading] = {}
         """Switches that have not told their flows yet."""
+        self.looks: dict[int, Look] = {}
+        """Questions how much has been copied to the analyser, by token."""
         self.remembered: dict[tuple[ConnectionKey, int], Opened] = {}
         """What the journal tells of connections by name and number, should one turn up in a switch."""
         self._number = 0
