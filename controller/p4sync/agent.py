@@ -92,12 +92,11 @@ class Agent:
                     self._journal.write({"what": "discarded", "side": "in", "session": session, "reason": reason})
                     self.receiving.machine.decisions[session] = (False, reason, True)
                 self._journal.write({"what": "closed", "side": "in", "session": session})
-            for session in list(self._journal.memory.outgoing):
-                log.error(
-                    "session %d was open when this switch was restarted: what it had moved and not committed is lost",
-                    session,
-                )
+            for session, record in list(self._journal.memory.outgoing.items()):
+                reason = "the source's switch was restarted: what it held and had not shipped is lost"
+                log.error("session %d: %s", session, reason)
                 self._journal.write({"what": "closed", "side": "out", "session": session, "result": "lost"})
+                self.jobs.lose(str(record.get("job", "")), session, reason)
         self._task(self.jobs.run())
         self._is_ready.set()
 
@@ -107,18 +106,39 @@ class Agent:
         hears = await self.switch.sessions(protocol.SYNC_IN)
         sends = await self.switch.sessions(protocol.SYNC_OUT)
         opening = self._journal.memory.incoming
+        for session, entry in sends.items():
+            self._adopt_outgoing(session, entry)
+        for session in [number for number, entry in marks.items() if entry.parameters.get("mark") == Mark.COMMITTED]:
+            self._adopt_incoming(session, hears.get(session))
+        for session in sorted(opening)[:-1]:  # a switch opens a session only when the one before is over
+            self._journal.write({"what": "closed", "side": "in", "session": session})
         unwanted = [entry for session, entry in hears.items() if session not in opening]
         unwanted += [entry for session, entry in marks.items() if session not in opening]
-        unwanted += [entry for session, entry in sends.items() if session not in self._journal.memory.outgoing]
         for session, record in list(opening.items()):
             mark = marks[session].parameters.get("mark", Mark.NONE) if session in marks else Mark.NONE
             decided = self._journal.memory.decisions.get(session)
-            if decided is not None and decided.committed:
-                mark = Mark.COMMITTED
+            if decided is not None:
+                mark = Mark.COMMITTED if decided.committed else Mark.DISCARDED
             log.warning("session %d from switch %s was left %s", session, record["peer"], Mark(mark).name)
             self.receiving.restore(session, int(record["nonce"]), int(record["peer"]), Mark(mark))
         if unwanted:
             await self.switch.take_away(*unwanted)
+
+    def _adopt_outgoing(self, session: int, entry: entries.TableEntry) -> None:
+        """Take a session that the switch sends and no journal knows for one that may have been submitted."""
+        if session not in self._journal.memory.outgoing:
+            facts = {"session": session, "nonce": entry.parameters["nonce"], "peer": entry.parameters["destination"]}
+            self._journal.write({"what": "opened", **facts, "side": "out"})
+            self._journal.write({"what": "submitted", "session": session, "side": "out"})
+            self._journal.take_number(session)
+
+    def _adopt_incoming(self, session: int, entry: entries.TableEntry | None) -> None:
+        """Take a session that the switch has as committed and no journal knows: it may have to be swept."""
+        if session not in self._journal.memory.incoming:
+            values = entry.parameters if entry else {}
+            facts = {"session": session, "nonce": values.get("nonce", 0), "peer": values.get("source", 0)}
+            self._journal.write({"what": "opening", **facts, "side": "in"})
+            self._journal.take_number(session)
 
     # ---- running ----
 

@@ -121,6 +121,17 @@ class Jobs:
         if job is self.current and self.sending is not None:
             self.sending.tell(inputs.Cancelled(reason))
 
+    def lose(self, name: str, session: int, reason: str) -> None:
+        """End a job of an earlier agent whose session was lost with the switch."""
+        job = next((one for one in self._waiting if one.name == name), None)
+        if job is None:
+            return
+        self._waiting.remove(job)
+        job.sessions.append(session)
+        job.began = monotonic()
+        self._journal.write({"what": "job done", "job": name})
+        self._announce(job, job.result("lost", reason))
+
     def report(self, report: Report) -> None:
         """Hand on what the switch says about outgoing sessions."""
         if self.sending is not None:

@@ -130,7 +130,10 @@ def opened(key: PublicKey, frame: Frame) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PeerError(f"a {frame['kind']} without a signature") from error
     keys.verify(key, frame["kind"], data, signature)
-    body = json.loads(text)
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = None
     if not isinstance(body, dict):
         raise PeerError(f"a {frame['kind']} without a body")
     return body

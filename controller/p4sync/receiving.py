@@ -181,7 +181,11 @@ class Receiving:
                 reason = f"session {session} is under way there" if session else self._switch.trouble
                 link.send({"kind": "declined", "session": 0, "reason": reason, "busy": True})
             return
-        session = self._journal.take_number(links.number(body, "number", (1 << 32) - 1))
+        try:
+            session = self._journal.take_number(links.number(body, "number", (1 << 32) - 1))
+        except OverflowError as error:
+            link.send({"kind": "declined", "session": 0, "reason": str(error), "busy": False})
+            return
         half, public = agreement.new_half()
         self._acceptance = links.signed(
             self._key, "accept", {"offer": frame["signature"], "session": session, "half": public}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
 
+from controller.core.errors import TransitionError
 from controller.p4sync import agreement, entries, inputs, links, outputs
 from controller.p4sync.entries import SessionKeys
 from controller.p4sync.errors import NotPrimaryError, P4SyncError, PeerError, SwitchError, WriteError
@@ -194,11 +195,11 @@ class Sending:
             while (frame := await link.receive()) is not None:
                 self._take(frame)
             raise PeerError(f"{self._peer_name}: its agent has closed the connection")
-        except (OSError, TimeoutError, PeerError) as error:
+        except (OSError, TimeoutError, PeerError, TransitionError) as error:
             if self._link is link:
                 self._link = None
             text = str(error) or type(error).__name__
-            if not isinstance(error, PeerError):
+            if isinstance(error, OSError):  # TimeoutError is one
                 text = f"the agent of {self._peer_name} cannot be reached at {self._peer.address}: {text}"
             self._failed(text)
         finally:

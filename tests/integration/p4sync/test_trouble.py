@@ -129,6 +129,37 @@ def test_an_agent_that_is_killed_is_followed_by_one_that_goes_on(target: str, wh
         assert lab.packets("a") == {}
 
 
+def test_agents_that_have_lost_their_journals_find_the_session_in_the_switches(target: str) -> None:
+    with Agents(target, weather=Weather()) as lab:
+        lab.count_all("a", range(FLOWS))
+        stuck(lab)
+        for name in "ab":
+            lab.kill(f"agent {name}")
+            (lab.folder / f"{name}.journal").unlink()
+        for name in "ab":
+            lab.start_agent(name)
+        for name in "ab":
+            lab.control(name).wait_ready()
+        as_before(lab, ALL_ONCE)
+
+
+def test_a_source_that_dies_with_its_agent_is_said_to_have_lost_something(target: str) -> None:
+    with Agents(target, weather=Weather()) as lab:
+        lab.count_all("a", range(FLOWS))
+        stuck(lab)
+        lab.kill("agent a")
+        lab.kill_switch("a")
+        lab.start_switch("a")
+        lab.fabric.weather.loss = 0
+        lab.start_agent("a")
+        lab.control("a").wait_ready()
+        assert lab.control("a").request("status")["jobs"] == 0
+        assert "is lost" in lab.log("a")
+        lab.count_all("a", range(3))
+        assert lab.control("a").ship("b", plan.drain())["result"] == "committed"
+        assert lab.packets("b") == dict.fromkeys(range(3), 1)
+
+
 def test_a_destination_that_dies_before_the_commit_gets_it_again(target: str) -> None:
     with Agents(target, weather=Weather(), times="patience = 30.0") as lab:
         lab.count_all("a", range(FLOWS))

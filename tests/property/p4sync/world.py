@@ -281,8 +281,8 @@ class World:
         for session, record in list(memory.incoming.items()):
             mark = self.b.marks.get(session, Mark.NONE)
             decided = memory.decisions.get(session)
-            if decided is not None and decided.committed:
-                mark = Mark.COMMITTED
+            if decided is not None:
+                mark = Mark.COMMITTED if decided.committed else Mark.DISCARDED
             self._do("b", self.destination.restore(session, record["nonce"], record["peer"], mark, self.now))
 
     def cut(self, side: str, seconds: float, restart: bool) -> None:
