@@ -165,7 +165,7 @@ _ROWS: dict[Input, tuple[Handler, ...]] = {
     # in this order: locating, connecting, probing, watching, braking, measuring, committing, undoing
     Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore),
     Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore, _ignore, _ignore),
-    Input.SEGMENT: (_ignore, target.clear, target.prove, _ignore, _ignore, _ignore, _misplaced, _ignore),
+    Input.SEGMENT: (_ignore, target.clear, target.prove, target.speak, target.speak, target.speak, _misplaced, _ignore),
     Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset, target.reset, _ignore),
     Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore, _ignore, _ignore),
     Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _ignore, _deadline_of_gate, _ignore),
@@ -195,6 +195,8 @@ MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
     (Phase.WATCHING, Input.QUIET): (Phase.MEASURING,),
     (Phase.MEASURING, Input.CLIENT_HEARD): (Phase.WATCHING,),
     **{(Phase.WATCHING, what): (None,) for what in (Input.UNQUIET, Input.CLIENT_HEARD, Input.SERVER_HEARD)},
+    (Phase.WATCHING, Input.SEGMENT): (None,),
+    **{(phase, Input.SEGMENT): (Phase.UNDOING,) for phase in (Phase.BRAKING, Phase.MEASURING)},
     (Phase.BRAKING, Input.BRAKED): (Phase.MEASURING,),
     (Phase.MEASURING, Input.FROM_CLIENT): (Phase.COMMITTING, Phase.UNDOING),
     (Phase.MEASURING, Input.FROM_SERVER): (Phase.COMMITTING, Phase.UNDOING),

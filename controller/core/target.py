@@ -145,6 +145,14 @@ def _banner(world: World, connection: Connection, attempt: Attempt, event: Segme
         _probe(world, connection, attempt)
 
 
+def speak(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:
+    """The target stands, and says something before the connection is its own: a late banner, or its end (it died)."""
+    if event.has(FIN):
+        fail(world, connection, "closed", "the target closed the connection before it was moved")
+    elif event.payload:
+        _banner(world, connection, attempt, event)
+
+
 def reset(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:
     """The target answered with a RST; during the handshake it must acknowledge our SYN (RFC 9293 3.10.7.3)."""
     if event.ack == seq.add(attempt.syn_seq, 1) or attempt.phase is not Phase.CONNECTING:

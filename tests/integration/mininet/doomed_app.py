@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's app, mortal: it kills its process with SIGKILL when a connection comes to a given step.
+"""The controller's app, mortal: when a connection comes to a given step it kills its process, or halts for a while.
 
-`RUN/doom.json` holds `{"step": STEP, "sent": BOOL, "since": TIME}`: STEP is a state, or a state and a migration's
-phase, in the words of the tables (`held`, `served/braking`); `sent` says whether what the step makes the controller
-send still reaches the switch; connections opened before TIME (monotonic) do not count. Without the file it lives. It is
-its own analyser: every request that is held raises the alert that migrates.
+`RUN/doom.json` holds `{"step": STEP, "sent": BOOL, "since": TIME, "halt": BOOL}`: STEP is a state, or a state and a
+migration's phase, in the words of the tables (`held`, `served/braking`); `sent` says whether what the step makes the
+controller send still reaches the switch; connections opened before TIME (monotonic) do not count. It then ends with
+SIGKILL, or halts until the file is gone (`RUN/halted` says when it does). Without the file it lives. It is its own
+analyser: every request that is held raises the alert that migrates.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from controller.core.connection import Connection, Phase
 from controller.core.engine import Engine
 from controller.core.events import AlertRaised, RequestHeld, TimerExpired
 from controller.openflow.framework import hub
-from controller.openflow.threads import spawn
 
 _REQUIRED_APP = NEEDED
 SID = 1_000_002
@@ -58,9 +58,7 @@ class DoomedEngine:
             if attempt is not None and attempt.phase is Phase.MEASURING and step.endswith("/undoing"):
                 self._app.later(TimerExpired(connection.key, connection.version, "frozen"))
         if any(step_of(connection) == step for connection in young):
-            if not doom["sent"]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self._app.die()
+            self._app.reach(doom)
         return commands
 
     def _nowhere(self, switch: int, address: str) -> Any:
@@ -73,7 +71,7 @@ class Doomed(TcpMigration):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._path = run_dir() / "doom.json"
-        self._dying = False
+        self._dying = self._halted = False
         self.engine: Any = DoomedEngine(self.engine, self)
 
     def doom(self) -> dict[str, Any]:
@@ -92,17 +90,36 @@ class Doomed(TcpMigration):
         client, service = held.connection
         self.later(AlertRaised(held.time, "test", SID, 1, 1, "MIGRATE", "", 1, client, service))
 
-    def die(self) -> None:
-        """Handle nothing any more; end when what was sent has been written."""
-        if not self._dying:
+    def reach(self, doom: dict[str, Any]) -> None:
+        """The step is reached, and what it sends is still in hand."""
+        if doom["halt"] and not self._halted:
+            self._halted = True
+            if not doom["sent"]:
+                self.halt()
+        elif not doom["halt"]:
+            if not doom["sent"]:
+                os.kill(os.getpid(), signal.SIGKILL)
             self._dying = True
-            spawn(self._end)
 
-    def _end(self) -> None:
-        hub.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def halt(self) -> None:
+        """Handle nothing until the file is gone."""
+        mark = self._path.with_name("halted")
+        mark.touch()
+        while self._path.exists():
+            hub.sleep(0.002)
+        mark.unlink()
+        self._halted = False
 
     def handle(self, event: object) -> None:
-        """Handle an event, unless the end has come."""
-        if not self._dying:
-            super().handle(event)
+        """Handle an event, unless the end has come; end or halt once what it causes has been written."""
+        if self._dying:
+            return
+        super().handle(event)
+        if self._dying or self._halted:
+            for switch in self.switches.values():
+                switch.flush()
+            hub.sleep(0.05)
+        if self._dying:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._halted:
+            self.halt()

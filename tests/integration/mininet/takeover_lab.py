@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from controller.bus_client import BusClient, BusError
+from controller.core.connection import Phase
 from controller.core.events import (
     ConnectionReported,
     MigrationCompleted,
@@ -83,11 +84,28 @@ class Lab:
         self.net, self.directory, self.framework = net, directory, framework
         self.doom_file = net.run_dir / "doom.json"
         self.count = 0
-        for name, (node, address, port) in PLACES.items():
-            command = [sys.executable, str(PROGRAM), "serve", address, str(port), name, str(directory)]
-            server = net.popen(node, command)
-            ready = directory / f"{name}.ready"
-            wait_for(name, ready.exists, DEADLINE, lambda server=server: server.poll() is None)
+        self.servers = {}
+        for name in PLACES:
+            self.start_server(name)
+
+    def start_server(self, name):
+        """Start a server and wait until it listens."""
+        node, address, port = PLACES[name]
+        command = [sys.executable, str(PROGRAM), "serve", address, str(port), name, str(self.directory)]
+        server = self.servers[name] = self.net.popen(node, command)
+        ready = self.directory / f"{name}.ready"
+        wait_for(name, ready.exists, DEADLINE, lambda: server.poll() is None)
+
+    def stop_server(self, name):
+        """Kill a server; what it was to keep of its connections is complete as it is."""
+        server = self.servers.pop(name)
+        server.kill()
+        server.wait(DEADLINE)
+        (self.directory / f"{name}.ready").unlink()
+        for part in self.directory.glob(f"*-{name}"):
+            done = part.with_name(part.name + ".sent")
+            if not done.exists():
+                done.write_text(json.dumps({"sent": None, "error": "killed"}))
 
     def start(self):
         """Start a controller if there is none."""
@@ -95,10 +113,10 @@ class Lab:
             arguments = ["-m", "controller.manager", "--framework", self.framework, str(APP)]
             self.net.start_controller(command=[sys.executable, *arguments])
 
-    def doom(self, step, sent, since):
-        """Let the controller die when a connection that was opened since then comes to a step."""
+    def doom(self, step, sent, since, halt=False):
+        """Let the controller die, or halt, when a connection that was opened since then comes to a step."""
         draft = self.doom_file.with_suffix(".new")
-        draft.write_text(json.dumps({"step": step, "sent": sent, "since": since}))
+        draft.write_text(json.dumps({"step": step, "sent": sent, "since": since, "halt": halt}))
         draft.rename(self.doom_file)
 
     def wait_dead(self):
@@ -107,6 +125,15 @@ class Lab:
         wait_for("the controller's death", lambda: controller.poll() is not None, DEADLINE)
         assert controller.poll() == -9
         self.doom_file.unlink()
+
+    def wait_halted(self):
+        """Wait until the controller halts."""
+        controller, mark = self.net.controller, self.net.run_dir / "halted"
+        wait_for("the controller's halt", mark.exists, DEADLINE, lambda: controller.poll() is None)
+
+    def go_on(self):
+        """End the halt."""
+        self.doom_file.unlink(missing_ok=True)
 
     def bulk(self, mode):
         self.count += 1
@@ -128,6 +155,11 @@ class Lab:
         with self.bus() as bus:
             return next(iter(bus.connections(str(bulk.port))), None)
 
+    def settled(self, bulk) -> ConnectionReported | None:
+        """Return what the controller says of a connection once nothing is under way any more."""
+        row = self.row(bulk)
+        return row if row is not None and row.state == "served" and row.phase is None else None
+
     def ask(self, bulk, server):
         """Ask for a migration; return how it ended, or None if nobody said."""
         key = self.row(bulk).connection
@@ -135,11 +167,12 @@ class Lab:
             bus.send(MigrationRequested(0.0, key, server))
             return bus.wait_for(lambda event: isinstance(event, ENDED) and event.connection == key, 10)
 
-    def ask_and_forget(self, bulk, server):
-        """Ask for a migration that the controller will not live to see."""
+    def begin(self, bulk, step):
+        """Ask for a migration that comes to a step; how it ends is another matter."""
         key = self.row(bulk).connection
+        policy = "quiet" if step.endswith(Phase.WATCHING.value) else None
         with self.bus() as bus:
-            bus.send(MigrationRequested(0.0, key, server))
+            bus.send(MigrationRequested(0.0, key, "target", policy))
 
     def migrate(self, bulk, server):
         """Move a connection; on a busy machine a freeze may take too long, is undone, and asked for again."""

@@ -17,7 +17,7 @@ from topo import BatonNet, wait_for
 from .takeover_lab import DEADLINE, SERVICES, SETTINGS, Lab
 
 FULL = bool(os.environ.get("BATON_EVERY_STEP"))
-OBSERVED_ONLY = (Phase.BRAKING, Phase.MEASURING, Phase.UNDOING)
+OBSERVED_ONLY = (Phase.WATCHING, Phase.BRAKING, Phase.MEASURING, Phase.UNDOING)
 STEPS = {
     "gate": [
         *(state.value for state in (State.OPENING, State.GATED, State.HELD)),
@@ -65,7 +65,7 @@ def test_killed_at(lab, mode, step, sent):
     bulk = lab.bulk(mode)
     if "/" in step and mode == "observe":
         bulk.flows()
-        lab.ask_and_forget(bulk, "target")
+        lab.begin(bulk, step)
     if step == State.CLOSING.value:
         bulk.flows()
         lab.doom(step, sent, since)
