@@ -113,7 +113,7 @@ class Run:
             turns = [json.loads(line) for file in self.files if file.exists() for line in file.read_text().splitlines()]
             known = {turn["number"] for turn in turns}
             if all(part[0] in known for part in client["parts"]) or time.monotonic() > deadline:
-                return client, sorted(turns, key=lambda turn: turn["first"] or turn["last"])
+                return client, sorted(turns, key=lambda turn: turn["began"])
             time.sleep(0.05)
 
 

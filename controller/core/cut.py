@@ -30,6 +30,9 @@ BRAKE_TIME = 0.001_5
 """Seconds for which the fast path drains before the controller looks: a saturated stream stops within 0.5 to 2.5 ms."""
 DRAIN = 0.005
 """Seconds for which the old server's last packets are still passed on by hand: after that, the stream is cut."""
+REMIND = (0.004, 0.02)
+"""Seconds behind the cut at which both ends are told once more that they may go on: else a lost word costs 0.2."""
+REMINDER = "remind"
 KEPT = 256
 """Most packets of the old server that are kept for the case that the freeze is undone."""
 FREEZE_LIMIT = 0.12
@@ -212,6 +215,22 @@ def hold(world: World, connection: Connection, attempt: Attempt, event: SegmentR
 # ---- committing -----------------------------------------------------------------------------------------------------
 
 
+def _reopen(world: World, connection: Connection) -> None:
+    """Tell both ends of a connection that was cut what the other has, and its window."""
+    client_cut, server_cut = connection.origin.acked, connection.origin.next
+    assert client_cut is not None
+    window = shifted(connection.origin.window, connection.path.window_shift)
+    stand_in.to_client(world, connection, stand_in.as_server(connection, server_cut, client_cut, window))
+    go_on = stand_in.as_client(connection, client_cut, server_cut)
+    stand_in.to_server(world, connection, connection.path, go_on)
+
+
+def remind(world: World, connection: Connection) -> None:
+    """Say it again, in case it was lost: an end that has gone on takes it for old, and is silent."""
+    if connection.state is State.SERVED and connection.attempt is None:
+        _reopen(world, connection)
+
+
 def commit(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
     """The final flows stand: the old server's half is reset, and both ends go on."""
     old, path, held_bytes = connection.path, attempt.path, connection.held_bytes
@@ -226,11 +245,9 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
     connection.origin.window = attempt.window
     connection.client.exact_at = connection.origin.exact_at = world.now
     if served:
-        window = shifted(attempt.window, path.window_shift)
-        go_on = stand_in.as_server(connection, attempt.server_cut, attempt.client_cut, window)
-        stand_in.to_client(world, connection, go_on)
-        go_on = stand_in.as_client(connection, attempt.client_cut, attempt.server_cut)
-        stand_in.to_server(world, connection, path, go_on)
+        _reopen(world, connection)
+        for after in REMIND:
+            world.wake(connection, after, REMINDER)
     connection.held = {
         number: one
         for number, one in connection.held.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.core import drain, life, migration, mirror, pipeline, status, takeover
+from controller.core import cut, drain, life, migration, mirror, pipeline, status, takeover
 from controller.core.commands import Command, ResolveHost
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -183,6 +183,9 @@ class Engine:
             mirror.look(self.world, connection, event.version)
             return
         if connection is None or connection.version != event.version:
+            return
+        if event.kind == cut.REMINDER:
+            cut.remind(self.world, connection)
             return
         of_life = {"verdict": life.Input.VERDICT_LATE, "half-open": life.Input.HALF_OPEN_OVER}.get(event.kind)
         if of_life is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from controller.core import cut, target, watch
+from controller.core import cut, seq, target, watch
 from controller.core.commands import ResolveHost
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.errors import TransitionError
@@ -45,6 +45,8 @@ class Input(Enum):
     REFUSED = "switch refused"
 
 
+APART = 0x9E37_79B1
+"""How far the numbers of two attempts in a row are from each other: no two of thousands come near (golden ratio)."""
 TIMERS = {
     "retry": Input.RETRY,
     "deadline": Input.DEADLINE,
@@ -70,7 +72,8 @@ def start(world: World, connection: Connection, server: Server, cut_policy: CutP
         started=world.now,
         deadline=world.now + service.handshake_timeout,
         # The client's own number: as hard to guess for strangers as it was, and a gated client's needs no translation.
-        syn_seq=connection.client.isn,
+        # A served one's is another for each version: late answers to an older attempt are no answers to this one.
+        syn_seq=seq.add(connection.client.isn, connection.version * APART if connection.is_open else 0),
     )
     here = connection.path.server.name
     world.publish(MigrationStarted(world.now, connection.key, connection.version, here, server.name))

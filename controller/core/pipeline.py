@@ -240,12 +240,13 @@ def _deleted(connection: Connection, path: Path, priority: int) -> Iterator[Flow
         yield FlowDelete(connection.switch, CONNECTIONS, match, priority)
 
 
-def handshake_flow(connection: Connection, target: Server, port: int, mac: str) -> FlowAdd:
+def handshake_flow(connection: Connection, target: Server, port: int, mac: str, syn_seq: int) -> FlowAdd:
     """Return the flow that hands what the target says during its handshake to the controller.
 
-    Its facts name the target's MAC address, so that a controller that finds it can reset the target's half.
+    Its facts name the target's MAC address and our number, so that a controller that finds it can reset the target's
+    half.
     """
-    facts = replace(facts_of(connection, connection.path), service_mac=mac)
+    facts = replace(facts_of(connection, connection.path), service_mac=mac, client_isn=syn_seq)
     return _flow(connection, from_server(connection, target, port), _PUNT, Kind.PUNT, hard_timeout=60, facts=facts)
 
 

@@ -29,7 +29,7 @@ def connect(world: World, connection: Connection, attempt: Attempt, place: tuple
     attempt.port, attempt.mac = place
     attempt.phase = Phase.CONNECTING
     world.aim(connection, attempt.target.endpoint)
-    world.do(pipeline.handshake_flow(connection, attempt.target, attempt.port, attempt.mac))
+    world.do(pipeline.handshake_flow(connection, attempt.target, attempt.port, attempt.mac, attempt.syn_seq))
     retry(world, connection, attempt, None)
 
 

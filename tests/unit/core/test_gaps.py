@@ -19,6 +19,7 @@ from controller.core.events import (
     SegmentReceived,
     SwitchConnected,
     SwitchLost,
+    TimerExpired,
 )
 from controller.core.policy import CutPolicy
 from controller.core.segment import ACK, RST, Endpoint, Segment, TcpOptions, Timestamps
@@ -252,3 +253,37 @@ def test_forgotten_while_a_freeze_is_undone() -> None:
     assert not world.connections
     assert not world.targets
     assert not world.tokens
+
+
+@pytest.mark.parametrize("port", [CLIENT_PORT, PORTS["10.0.0.2"]])
+def test_the_word_that_reopens_is_lost(port: int) -> None:
+    """It is said again long before a window probe would ask."""
+    demo, client = connected()
+    move(demo, seconds=0)
+    until(demo, Phase.COMMITTING)
+    client.sending += b"waiting"
+    transmit = demo.switch._transmit
+
+    def leave(number: int, segment: Segment) -> None:
+        if number != port or segment.payload:
+            transmit(number, segment)
+
+    demo.switch._transmit = leave
+    demo.run(0.003)
+    assert demo.happened(MigrationCompleted)
+    demo.switch._transmit = transmit
+    demo.run(0.01)
+    assert demo.at_target[0].received == b"waiting"
+    goes_on(demo, client, demo.at_target[0])
+
+
+def test_no_reminder_while_the_next_migration_is_under_way() -> None:
+    """Its freeze must not be ended by the one before."""
+    demo, _ = connected()
+    move(demo)
+    version = connection_of(demo).version
+    demo.tell(MigrationRequested(demo.now, KEY, "server1"))
+    before = len(demo.trace)
+    demo.tell(TimerExpired(KEY, version + 1, "remind"))
+    demo.tell(TimerExpired(KEY, version, "remind"))
+    assert len(demo.trace) == before
