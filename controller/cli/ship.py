@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from controller.cli.report import console
 from controller.config import agent_socket, load
@@ -126,16 +126,16 @@ def _socket(switch: str) -> Path:
 
 @contextmanager
 def _progress(is_silent: bool) -> Iterator[Step]:
-    """Show packets staged of packets made on stderr, if it is a terminal."""
+    """Show on stderr how much of the ranges is behind and how many packets arrived, if it is a terminal."""
     screen = Console(stderr=True)
     if is_silent or not screen.is_terminal:
         yield lambda frame: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("packets", total=None)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[staged]} packets"))
+    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as bar:
+        task = bar.add_task("shipping", total=None, staged=0)
 
         def step(frame: dict[str, Any]) -> None:
-            bar.update(task, completed=frame["staged"], total=max(frame["total"], frame["made"]))
+            bar.update(task, completed=frame["walked"], total=frame["total"], staged=frame["staged"])
 
         yield step

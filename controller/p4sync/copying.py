@@ -66,6 +66,17 @@ class Copying:
         return self.is_made and self.is_looked and self.staged == self._links == self.made
 
     @property
+    def walked(self) -> int:
+        """Return how much of `total` is behind, blocks without anything to ship included."""
+        behind = sum(step.blocks for step in self._steps[: max(0, self._at)])
+        step = self._steps[self._at] if 0 <= self._at < len(self._steps) else None
+        if isinstance(step, Flows):
+            return behind + step.blocks - len(self._left) - len(self._group)
+        if step is not None and self._stage is Stage.WALKING:
+            behind += max(0, min(self._cursor, step.last + 1) - step.first) // BLOCK[step.array]
+        return behind
+
+    @property
     def resent(self) -> int:
         """Return how many packets were sent again."""
         return self._repair.resent

@@ -248,13 +248,15 @@ class Jobs:
         return job.result("committed", "")
 
     def _tell(self, job: Job, now: Progress) -> None:
+        behind = sum(one.blocks for one in job.plans[: job.at])
         job.tell(
             {
                 "kind": "progress",
                 "job": job.name,
                 "made": job.packets + now.made,
                 "staged": job.packets + now.staged,
-                "total": job.packets + sum(one.blocks for one in job.plans[job.at :]),
+                "walked": behind + now.walked,
+                "total": sum(one.blocks for one in job.plans),
             }
         )
 

@@ -83,10 +83,11 @@ class AskDiscard:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Tell how far it is: packets made, packets staged, packets at most."""
+    """Tell how far it is: packets made and staged, and blocks behind of all that there are."""
 
     made: int
     staged: int
+    walked: int
     total: int
 
 

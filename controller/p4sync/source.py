@@ -198,7 +198,7 @@ class Source:
                 if copying.wants_report:
                     self._token(Token.REPORT_OUT)
                 copying.asked(self._now)
-                self._out.append(outputs.Progress(copying.made, copying.staged, copying.total))
+                self._out.append(outputs.Progress(copying.made, copying.staged, copying.walked, copying.total))
             self._wake(copying.delay(self._now))
 
     def _copy_reported(self, event: inputs.Reported) -> None:

@@ -49,7 +49,7 @@ class Agent:
         pass
 
     def ship(self, to: str, wanted: plan.Plan, timeout: float, progress: Any) -> dict[str, Any]:
-        progress({"staged": 1, "made": 2, "total": 3})
+        progress({"staged": 1, "made": 2, "walked": 2, "total": 3})
         if to == "nowhere":
             raise ControlError("p1 has no peer 'nowhere'")
         self.wanted.append(wanted)
