@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulation.demo import CLIENT, ORIGIN, POLICY, Demo
@@ -17,7 +21,12 @@ from controller.core.events import MigrationCompleted, MigrationRequested, Migra
 from controller.core.policy import Server
 from controller.core.segment import ConnectionKey, Endpoint
 
-HISTORIES = int(os.environ.get("BATON_HISTORIES", "500"))
+REPOSITORY = Path(__file__).resolve().parents[2]
+HISTORIES = int(os.environ.get("BATON_HISTORIES", "300"))
+"""How many are tried here, where coverage is measured."""
+MANY = int(os.environ.get("BATON_MANY_HISTORIES", "10000"))
+PROCESSES = 2
+"""How many more are tried, by how many processes side by side."""
 THIRD = Endpoint("10.0.0.4", 33_333)
 MAC = "02:00:00:00:00:04"
 NAMES = ("server1", "server2", "server3")
@@ -107,6 +116,23 @@ def test_every_byte_once_and_in_order(seed, cans, options, links, isn, moves):
     if not links.loss:
         assert client.retransmissions == 0
     assert not demo.engine.world.tokens
+
+
+@pytest.mark.timeout(1_200)
+def test_many_histories():
+    """The same, thousands of times: ``BATON_MANY_HISTORIES=100000`` tries more."""
+    environment = {**os.environ, "BATON_HISTORIES": str(-(-MANY // PROCESSES))}
+    words = ["-q", "--no-header", "-p", "no:cacheprovider", "--no-cov"]
+    test = f"{__file__}::{test_every_byte_once_and_in_order.__name__}"
+    command = [sys.executable, "-m", "pytest", *words, test]
+    running = [
+        subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(PROCESSES)
+    ]
+    told = [one.communicate()[0] for one in running]
+    assert [one.returncode for one in running] == [0] * PROCESSES, "\n".join(told)
 
 
 def in_order(demo, completed, places):

@@ -29,22 +29,20 @@ from controller.core.segment import ACK, SYN, Endpoint, Segment
 
 
 def matches(match: Match, segment: Segment, in_port: int | None) -> bool:
-    """Return whether a TCP segment that entered at ``in_port`` is covered."""
-    wanted = (
-        (match.ether_type, 0x86DD if ":" in segment.src.address else 0x0800),
-        (match.ip_proto, 6),
-        (match.in_port, in_port),
-        (match.eth_src, segment.eth_src),
-        (match.eth_dst, segment.eth_dst),
-        (match.vlan, segment.vlan),
-        (match.ip_src, segment.src.address),
-        (match.ip_dst, segment.dst.address),
-        (match.tcp_src, segment.src.port),
-        (match.tcp_dst, segment.dst.port),
+    """Return whether a TCP segment that entered at ``in_port`` is covered; what tells most flows apart comes first."""
+    return (
+        (match.tcp_dst is None or match.tcp_dst == segment.dst.port)
+        and (match.tcp_src is None or match.tcp_src == segment.src.port)
+        and (match.ip_dst is None or match.ip_dst == segment.dst.address)
+        and (match.ip_src is None or match.ip_src == segment.src.address)
+        and (match.tcp_flags is None or segment.flags & match.tcp_flags[1] == match.tcp_flags[0])
+        and (match.in_port is None or match.in_port == in_port)
+        and (match.ip_proto is None or match.ip_proto == 6)
+        and (match.ether_type is None or match.ether_type == (0x86DD if ":" in segment.src.address else 0x0800))
+        and (match.vlan is None or match.vlan == segment.vlan)
+        and (match.eth_dst is None or match.eth_dst == segment.eth_dst)
+        and (match.eth_src is None or match.eth_src == segment.eth_src)
     )
-    if any(want is not None and want != have for want, have in wanted):
-        return False
-    return match.tcp_flags is None or segment.flags & match.tcp_flags[1] == match.tcp_flags[0]
 
 
 def rewrite(edit: Rewrite, segment: Segment) -> Segment:
