@@ -100,3 +100,34 @@ def test_whole_peers_with_keys_timers_and_loss_are_accepted_by_the_model(seed: i
     network.run(60)
     assert {Action.MOVE, Action.RECV_RSYN, Action.RECV_ACK, Action.RECV_DATA, Action.CLOSE} <= set(steps)
     assert not a.peer.flows
+
+
+def test_early_data_is_judged_by_the_model_as_well() -> None:
+    """A candidate gets data before it is validated; that row of the trace is in the table, and no state moves by it."""
+    network = Network(1, Link(delay=0.05))
+    rows: list[TraceRow] = []
+    writer = TraceWriter(Judge(), ("a", "b"))
+
+    def trace_of(name: str) -> Any:
+        def trace(row: TraceRow) -> None:
+            rows.append(row)
+            writer.step(name, f"{row.flow:x}", row.step, row.received, row.sent, row.after, relayed=row.via_relay)  # type: ignore[arg-type]
+
+        return trace
+
+    a = network.add("a", make_settings(1, [1, 2]), [A1], trace_of("a"))
+    b = network.add("b", make_settings(2, [1, 2]), [B1], trace_of("b"))
+    a.peer.connect(B1, A1, 0.0)
+    assert network.run_until(lambda: has(a, ConnectionEstablished) and has(b, ConnectionEstablished), 60)
+    place = Address("10.1.0.9", 4500)
+    back = next(iter(b.peer.connections.values()))
+    for _ in range(20):
+        b.peer.send_frame(back, frame(b"d" * 900, "10.77.0.2", "10.77.0.1"), network.now)
+        network.run(0.01)
+    a.places = {place}
+    a.peer.move(next(iter(a.peer.flows.values())), place, network.now)
+    network.run(2)
+    early = [row for row in rows if row.step.action is Action.SEND_DATA and row.step.everywhere]
+    assert early
+    assert {record.to for row in early for record in row.sent} == {place}
+    assert all(row.after.peer_addr != place for row in early)
