@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._eccp_lab import INNER_B, PYTHON, daemons
+from benchmarks._eccp_lab import INNER_A, INNER_B, PYTHON, daemons
 from benchmarks.harness import Bench, BenchmarkError, percentile
 from controller.eccp.daemon_settings import load_identity, make_credentials
 from controller.eccp.lab import Lab, wait_for
@@ -25,10 +25,11 @@ CLOCK = os.sysconf("SC_CLK_TCK")
 
 
 def throughput(bench: Bench, pairs: int, seconds: float) -> dict[str, Any]:
-    """Alternate iperf3 runs: plain TCP on the veth, the tunnel in clear, the tunnel sealed."""
-    found: dict[str, list[dict[str, float]]] = {"veth": [], "plain": [], "sealed": []}
-    with _direct() as veth, _direct("--plain") as plain, _direct("sealed") as sealed:
-        labs = {"veth": (veth, "10.9.0.2"), "plain": (plain, INNER_B), "sealed": (sealed, INNER_B)}
+    """Alternate iperf3 runs: plain TCP on the veth, a tunnel that only moves bytes, the tunnel in clear, sealed."""
+    found: dict[str, list[dict[str, float]]] = {"veth": [], "bare": [], "plain": [], "sealed": []}
+    with _direct() as veth, _direct("bare") as bare, _direct("--plain") as plain, _direct("sealed") as sealed:
+        tunnels = {"bare": (bare, INNER_B), "plain": (plain, INNER_B), "sealed": (sealed, INNER_B)}
+        labs = {"veth": (veth, "10.9.0.2"), **tunnels}
         for number in range(pairs):
             for name in labs if number % 2 == 0 else reversed(list(labs)):
                 lab, to = labs[name]
@@ -37,8 +38,7 @@ def throughput(bench: Bench, pairs: int, seconds: float) -> dict[str, Any]:
             bench.progress(f"throughput {number + 1}/{pairs}: {last} Gbit/s")
     rates = {name: [run["gbit_s"] for run in runs] for name, runs in found.items()}
     ratio = {
-        name: percentile([a / b for a, b in zip(rates[name], rates["veth"], strict=True)], 0.5)
-        for name in ("plain", "sealed")
+        name: percentile([a / b for a, b in zip(rates[name], rates["veth"], strict=True)], 0.5) for name in tunnels
     }
     return {
         "gbit_s": {name: round(percentile(series, 0.5), 3) for name, series in rates.items()},
@@ -66,7 +66,13 @@ class _direct:  # noqa: N801 - used as a function
             lab.link("a", "va", "b", "vb")
             lab.address("a", "va", "10.9.0.1/24")
             lab.address("b", "vb", "10.9.0.2/24")
-            if self._arguments:
+            if self._arguments == ("bare",):
+                for end, inner in (("a", INNER_A), ("b", INNER_B)):
+                    outer = ("10.9.0.1", "10.9.0.2")
+                    own, other = outer if end == "a" else outer[::-1]
+                    lab.spawn(end, PYTHON, "-m", "benchmarks._eccp_bare", f"{inner}/24", own, other)
+                wait_for(lambda: _answers(lab), 10, "the bare tunnel")
+            elif self._arguments:
                 daemons(lab, *(word for word in self._arguments if word.startswith("--")))
             lab.spawn("b", "iperf3", "-s")
             wait_for(lambda: ":5201" in lab.execute("b", "ss", "-ltn"), 10, "iperf3 (apt-get install iperf3)")
@@ -77,6 +83,10 @@ class _direct:  # noqa: N801 - used as a function
 
     def __exit__(self, *_: object) -> None:
         self._lab.close()
+
+
+def _answers(lab: Lab) -> bool:
+    return "1 received" in lab.execute("a", "sh", "-c", f"ping -c 1 -W 1 {INNER_B} || true")
 
 
 def _iperf(lab: Lab, to: str, seconds: float) -> dict[str, float]:
@@ -93,7 +103,8 @@ def _daemon_cpu(lab: Lab) -> float:
     """CPU seconds that the laboratory's daemons have used."""
     total = 0.0
     for process in lab.processes:
-        if process.poll() is None and "controller.cli.eccp" in " ".join(map(str, process.args)):
+        command = " ".join(map(str, process.args))
+        if process.poll() is None and ("controller.cli.eccp" in command or "_eccp_bare" in command):
             total += _cpu(process.pid)
     return total
 
