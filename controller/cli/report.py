@@ -17,7 +17,7 @@ from controller.wire.event_record import record_of
 
 WIDTH = 160
 """Columns where the output is no terminal."""
-COLUMNS = ("client", "service", "origin", "now at", "state", "version", "age")
+COLUMNS = ("client", "service", "origin", "now at", "state", "version", "bytes", "age")
 OWN_PLACE = ("event", "schema", "time", "wall", "connection", "version")
 """Fields of a record that are not printed as ``name=value``."""
 LONGEST = 60
@@ -48,9 +48,21 @@ def connections_table(rows: Iterable[ConnectionReported]) -> Table:
             Text(row.server, style="yellow" if away else ""),
             Text(state, style="cyan" if row.phase else ""),
             Text(str(row.version)),
+            Text("" if row.bytes is None else size(row.bytes), justify="right"),
             Text(duration(row.age)),
         )
     return table
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it: ``312 B``, ``4.2 kB``, ``1.5 GB``."""
+    if count < 1_000:
+        return f"{count} B"
+    amount, units = count / 1_000, iter(("kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while amount >= 999.95 and unit != "TB":
+        amount, unit = amount / 1_000, next(units)
+    return f"{amount:.1f} {unit}"
 
 
 def servers_line(servers: Iterable[tuple[str, int]]) -> str:

@@ -210,6 +210,8 @@ class Connection:
     opened: float
     state: State = State.OPENING
     version: int = 0
+    flow_version: int = 0
+    """The version that its flows carry: a migration that failed has left them as they were."""
     client: Side = field(default_factory=Side)
     origin: Side = field(default_factory=Side)
     """The server that serves now, in the client's view of its numbers."""

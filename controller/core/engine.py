@@ -201,12 +201,13 @@ class Engine:
         return connection
 
     def _done(self, event: BarrierReplied) -> None:
+        status.done(self.world, event.token)
         connection = self._answered(event.token)
         if connection is not None:
             migration.handle(self.world, connection, migration.Input.DONE, event)
 
     def _flows(self, event: FlowsReported) -> None:
-        if not mirror.told(self.world, event):
+        if not mirror.told(self.world, event) and not status.told(self.world, event):
             self._replay(takeover.reported(self.world, event))
 
     def _replay(self, waiting: list[object]) -> None:
@@ -215,6 +216,7 @@ class Engine:
             self._handlers[type(event)](event)
 
     def _refused(self, event: CommandRefused) -> None:
+        status.done(self.world, event.token)
         waiting = takeover.refused(self.world, event.switch, event.token)
         if waiting is not None:
             self._replay(waiting)
@@ -241,6 +243,7 @@ class Engine:
         world.ports.pop(event.switch, None)
         world.readings.pop(event.switch, None)
         mirror.lost(world, event.switch)
+        status.lost(world, event.switch)
         world.locations.forget_switch(event.switch)
         world.tokens = {
             token: connection for token, connection in world.tokens.items() if connection.switch != event.switch

@@ -303,7 +303,8 @@ class StatusRequested:
 class ConnectionReported:
     """A row of the table: ``server`` has the connection now; ``phase`` and ``target`` are of a migration under way.
 
-    ``state`` and ``phase`` are the words of ``connection.State`` and ``Phase``; ``age`` is in seconds.
+    ``state`` and ``phase`` are the words of ``connection.State`` and ``Phase``; ``age`` is in seconds. ``bytes`` is
+    what the switch has carried both ways, headers included, since the connection came where it is (None: not known).
     """
 
     time: float
@@ -318,6 +319,7 @@ class ConnectionReported:
     age: float
     phase: str | None = None
     target: str | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ def path_flows(
 
     The way back comes first: nothing asks for it before the way there exists.
     """
+    connection.flow_version = connection.version
     back = from_server(connection, path.server, path.port)
     actions = mirror + to_client_actions(connection, path)
     yield _flow(connection, back, actions, Kind.PATH, idle_timeout=idle_timeout, token=token)

@@ -21,6 +21,7 @@ def read_off(policy: Policy, switch: int, there: FlowAdd, group: list[FlowAdd]) 
     facts, match = there.facts, there.match
     assert facts is not None
     key = ConnectionKey(end_of(match.ip_src, match.tcp_src), end_of(match.ip_dst, match.tcp_dst))
+    own = decode_cookie(there.cookie)
     cookies = [decode_cookie(flow.cookie) for flow in group]
     stamped = facts.agreement is not None and facts.agreement.timestamps
     service = next(service for service in policy.services if service.origin.endpoint == key.service)
@@ -63,6 +64,7 @@ def read_off(policy: Policy, switch: int, there: FlowAdd, group: list[FlowAdd]) 
         path=_path(policy, service, there, group),
         opened=facts.opened,
         version=max(cookie.version for cookie in cookies if cookie is not None),
+        flow_version=own.version if own is not None else 0,
         client=client,
         origin=origin,
         agreement=facts.agreement,

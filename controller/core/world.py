@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from controller.core.commands import Action, Command, FlowAdd, Output, PacketOut, Port, Publish, WakeAt
 from controller.core.connection import Connection, Drain, State
+from controller.core.events import StatusReported
 from controller.core.facts import Opened
 from controller.core.locations import Locations
 from controller.core.policy import Policy
@@ -32,6 +33,17 @@ class Look:
 
     connection: Connection
     version: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """A page of the table of connections that waits for the counters of ``missing`` switches."""
+
+    rows: list[Connection]
+    end: StatusReported
+    bytes: Counter[int] = field(default_factory=Counter)
+    """By connection number."""
+    missing: int = 0
 
 
 class World:
@@ -62,6 +74,8 @@ class World:
         """Questions how much has been copied to the analyser, by token."""
         self.remembered: dict[tuple[ConnectionKey, int], Opened] = {}
         """What the journal tells of connections by name and number, should one turn up in a switch."""
+        self.answers: dict[int, tuple[int, Answer]] = {}
+        """Pages that wait for a switch's counters, by the token of the question."""
         self._number = 0
         self._token = 0
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from controller import bus_client
 from controller.bus_server import BusServer
 from controller.cli.migration import app
-from controller.cli.report import duration
+from controller.cli.report import duration, size
 from controller.core.events import (
     BackendFailed,
     ConnectionClosed,
@@ -81,7 +81,9 @@ class Controller:
         """Let the core answer; tests put another answer in its place."""
         self.demo.events.clear()
         self.demo.tell(event)
-        if not isinstance(event, StatusRequested):
+        if isinstance(event, StatusRequested):
+            self.demo.run(3 * self.demo.CONTROL_DELAY)  # the switch is asked for its counters
+        else:
             self.demo.run(1.0)
             for known in self.demo.engine.world.connections.values():
                 for left in {ORIGIN, TARGET} - {known.path.server.endpoint}:
@@ -377,3 +379,19 @@ def test_following_events_until_interrupted(run_dir, monkeypatch):
     lines = baton("events", "--follow").splitlines()
     journal.close()
     assert [line.rpartition("=")[2] for line in lines] == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (1_234_567, "1.2 MB"),
+        (999_960, "1.0 MB"),
+        (5 * 10**9, "5.0 GB"),
+        (10**16, "10000.0 TB"),
+    ],
+)
+def test_sizes(count, text):
+    assert size(count) == text

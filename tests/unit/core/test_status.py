@@ -10,8 +10,19 @@ from simulation.demo import CLIENT, MACS, ORIGIN, POLICY, Demo
 from simulation.peer import Capabilities
 
 from controller.core import status
+from controller.core.commands import ReadFlows
 from controller.core.connection import Phase, State
-from controller.core.events import ConnectionReported, MigrationRequested, StatusReported, StatusRequested
+from controller.core.events import (
+    BarrierReplied,
+    CommandRefused,
+    ConnectionReported,
+    FlowsReported,
+    FoundFlow,
+    MigrationRequested,
+    StatusReported,
+    StatusRequested,
+    SwitchLost,
+)
 from controller.core.segment import ConnectionKey, Endpoint
 
 KEY = ConnectionKey(CLIENT, ORIGIN)
@@ -33,6 +44,8 @@ def ask(demo: Demo, **words: object) -> tuple[list[ConnectionReported], StatusRe
     """Ask for a page; return its rows and its end."""
     demo.events.clear()
     demo.tell(StatusRequested(0.0, "mine", **words))  # type: ignore[arg-type]
+    if not demo.happened(StatusReported):
+        demo.run(2.5 * demo.CONTROL_DELAY)
     rows = demo.happened(ConnectionReported)
     (end,) = demo.happened(StatusReported)
     assert {event.request for event in [*rows, end]} == {"mine"}
@@ -119,3 +132,75 @@ def test_matching_rows() -> None:
 def test_what_is_meant(key: ConnectionKey, text: str, meant: bool) -> None:
     """A number of up to five digits is a port; all else is the beginning of a name."""
     assert status.is_meant(key, text) is meant
+
+
+def counted(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every flow of the switch have carried 1,000 bytes."""
+    report = demo.switch._report
+
+    def count(event: object) -> None:
+        if isinstance(event, FlowsReported):
+            flows = tuple(FoundFlow(found.flow, 1, 1_000) for found in event.flows)
+            event = replace(event, flows=(*flows, FoundFlow(replace(flows[0].flow, cookie=5), 1, 9)) if flows else ())
+        report(event)
+
+    monkeypatch.setattr(demo.switch, "_report", count)
+
+
+def test_bytes_of_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of the flows that stand, whatever versions have failed since."""
+    demo = observed(2)
+    counted(demo, monkeypatch)
+    assert [row.bytes for row in ask(demo)[0]] == [2_000, 2_000]
+    demo.listeners.clear()
+    demo.tell(MigrationRequested(0.0, KEY, "server2"))
+    demo.run(1.0)
+    (row, _), _ = ask(demo)
+    assert (row.version, row.bytes) == (1, 2_000)
+
+
+def test_without_a_switch_there_are_no_bytes() -> None:
+    """The page comes all the same, at once if the switch is known to be away."""
+    demo = observed(1)
+    demo.events.clear()
+    demo.tell(StatusRequested(0.0, "mine"))
+    assert not demo.events
+    demo.tell(SwitchLost(demo.now, 2))
+    assert not demo.events
+    demo.tell(SwitchLost(demo.now, 1))
+    assert [row.bytes for row in demo.happened(ConnectionReported)] == [None]
+    (row,), end = ask(demo)
+    assert (row.bytes, end.more) == (None, False)
+    assert not demo.engine.world.answers
+
+
+def test_a_switch_that_takes_no_commands() -> None:
+    """Nobody waits for ever."""
+    demo = observed(1)
+    demo.events.clear()
+    demo.tell(StatusRequested(0.0, "mine"))
+    (token,) = demo.engine.world.answers
+    demo.tell(CommandRefused(1, token, "not connected"))
+    assert demo.happened(StatusReported)
+
+
+def test_a_gate_that_is_shut_has_carried_nothing() -> None:
+    """Its flows are not those of a path."""
+    demo = Demo()
+    demo.connect()
+    (row,), _ = ask(demo)
+    assert (row.state, row.bytes) == (State.GATED.value, None)
+
+
+def test_each_switch_is_asked_for_its_own() -> None:
+    """A page may hold connections of several."""
+    demo = observed(2)
+    other = demo.engine.world.numbers[2]
+    other.switch = 2
+    demo.engine.world.ports[2] = {}
+    demo.events.clear()
+    commands = demo.engine.handle(StatusRequested(0.0, "mine"), demo.now)
+    assert sorted(c.switch for c in commands if isinstance(c, ReadFlows)) == [1, 2]
+    first, second = demo.engine.world.answers
+    assert not demo.engine.handle(BarrierReplied(1, first), demo.now)
+    assert len(demo.engine.handle(BarrierReplied(2, second), demo.now)) == 3
