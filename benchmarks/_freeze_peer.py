@@ -130,14 +130,13 @@ def difference(one: memoryview, two: bytes) -> int:
 def converse(stream: socket.socket, rate: float, file: Path, lock: threading.Lock) -> None:
     """Serve a connection with a stream of its own."""
     number, sent, stop, listener = random.randrange(2, 1 << 24), [0], threading.Event(), Listener()
-    began = time.monotonic()
     talker = threading.Thread(target=talk, args=(stream, number, rate, stop, sent))
     talker.start()
     listener.listen(stream)
     stop.set()
     talker.join()
     stream.close()
-    line = json.dumps({"number": number, "began": began, "sent": sent[0], **listener.facts()})
+    line = json.dumps({"number": number, "sent": sent[0], **listener.facts()})
     with lock, file.open("a") as lines:
         lines.write(line + "\n")
 

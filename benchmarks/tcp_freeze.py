@@ -104,7 +104,7 @@ class Run:
         raise BenchmarkError(f"nothing was heard of a migration for {PATIENCE:g} s")
 
     def end(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """End the connection; return what the client saw, and what each server saw in its turns."""
+        """End the connection; return what the client saw, and what each server saw in its turns, in any order."""
         self.seconds = time.monotonic() - self.began
         out, _ = self.client.communicate(timeout=60)
         client = json.loads(out)
@@ -113,7 +113,7 @@ class Run:
             turns = [json.loads(line) for file in self.files if file.exists() for line in file.read_text().splitlines()]
             known = {turn["number"] for turn in turns}
             if all(part[0] in known for part in client["parts"]) or time.monotonic() > deadline:
-                return client, sorted(turns, key=lambda turn: turn["began"])
+                return client, turns
             time.sleep(0.05)
 
 
@@ -122,7 +122,8 @@ def account(client: dict[str, Any], turns: list[dict[str, Any]]) -> None:
     fault = client["fault"] or next((turn["fault"] for turn in turns if turn["fault"]), "")
     if fault:
         raise BenchmarkError(f"the streams are mixed up: {fault}")
-    position = 0
+    turns = sorted((turn for turn in turns if turn["parts"]), key=lambda turn: turn["parts"][0][1])
+    heard, position = {turn["number"] for turn in turns}, 0
     for turn in turns:
         for _, start, length in turn["parts"]:
             if start != position:
@@ -130,14 +131,14 @@ def account(client: dict[str, Any], turns: list[dict[str, Any]]) -> None:
             position += length
     if position != client["sent"]:
         raise BenchmarkError(f"{client['sent']} bytes sent, {position} received")
-    order = [turn["number"] for turn in turns if turn["number"] in {part[0] for part in client["parts"]}]
-    if order != [part[0] for part in client["parts"]]:
+    told = [part[0] for part in client["parts"]]
+    if [turn["number"] for turn in turns if turn["number"] in told] != [one for one in told if one in heard]:
         raise BenchmarkError("the servers' streams came in another order than their turns")
 
 
 def server_gaps(turns: list[dict[str, Any]]) -> list[tuple[float, float]]:
     """Return the gaps in the client's stream at the servers, those between two turns among them."""
-    heard = [turn for turn in turns if turn["first"]]
+    heard = sorted((turn for turn in turns if turn["first"]), key=lambda turn: turn["first"])
     gaps = [(first, last) for turn in heard for first, last in turn["gaps"]]
     gaps += [(one["last"], two["first"]) for one, two in itertools.pairwise(heard)]
     return sorted(gaps)

@@ -81,10 +81,12 @@ class Service(Section):
     """Seconds without a packet after which an established connection is forgotten (RFC 5382 REQ-5)."""
     mirror_bytes: Number = Field(default=1 << 20, ge=0)
     """Observe mode: about how many bytes of a connection the analyser gets to see; 0 for all."""
-    cut_policy: Literal["now", "quiet"] = "now"
-    """Observe mode: cut in the middle of whatever is going on, or when nothing is under way."""
+    cut_policy: Literal["now", "quiet", "request"] = "now"
+    """Observe mode: cut amid whatever is going on, when nothing is under way, or before the last request."""
     quiet_timeout: Seconds = 5.0
     """For how long a quiet moment is waited for before the migration is given up."""
+    allow_torn_response: Annotated[bool, Field(strict=True)] = False
+    """Policy request: move a request although its answer has begun; the client reads that beginning, then all of it."""
 
 
 class Rule(Section):
@@ -300,6 +302,7 @@ def policy_of(settings: Settings) -> Policy:
                 idle_timeout=service.idle_timeout,
                 cut_policy=policy.CutPolicy(service.cut_policy),
                 quiet_timeout=service.quiet_timeout,
+                allow_torn_response=service.allow_torn_response,
             )
             for service in settings.services
         ),

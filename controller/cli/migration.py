@@ -49,7 +49,10 @@ ConnectionArgument = Annotated[
 ]
 CutOption = Annotated[
     CutPolicy | None,
-    typer.Option("--cut", help="When to cut: now, or when nothing is under way (default: as the service says)."),
+    typer.Option(
+        "--cut",
+        help="When to cut: now, when nothing is under way, or before the last request (default: as the service says).",
+    ),
 ]
 DeadlineOption = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the outcome.")]
 

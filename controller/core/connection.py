@@ -152,16 +152,13 @@ class Attempt:
     """Packets of the server that were not passed on: they are, if the freeze is undone."""
     filled: int = 0
     """After which question the old server was last given bytes that it lacked."""
+    client_had: int = 0
+    """How much of the client's stream the old server has had: the cut, but for a request that both get."""
     client_cut: int = 0
     server_cut: int = 0
     """The cut, in the client's view, once it is chosen."""
     failure: str = ""
     """Why it is being undone."""
-
-    @property
-    def is_watched(self) -> bool:
-        """Return whether flows that let the controller overhear both ends may stand."""
-        return self.cut_policy is CutPolicy.QUIET
 
 
 @dataclass(slots=True)
@@ -196,6 +193,23 @@ class Side:
 
 
 @dataclass(slots=True)
+class Tap:
+    """The client's last request as it was overheard, and what is to be sent of it until the target has it (``tap``)."""
+
+    start: int | None = None
+    """Where it begins in the client's stream; None before the first one."""
+    packets: dict[int, Kept] = field(default_factory=dict)
+    size: int = 0
+    is_whole: bool = True
+    """Whether nothing of it had to be left out."""
+    is_answered: bool = False
+    """Whether the server has said something since."""
+    owed_until: int | None = None
+    """The target has to acknowledge so far, or is given the request again."""
+    tries: int = 0
+
+
+@dataclass(slots=True)
 class Connection:
     """One connection of a service."""
 
@@ -222,6 +236,9 @@ class Connection:
     pending: tuple[str, str | None, str] | None = None
     """Verdict, target and cause that came before the data they speak of."""
     attempt: Attempt | None = None
+    tap: Tap | None = None
+    cut_at: int = 0
+    """Where the server that serves now began in the client's stream."""
     wish: tuple[Server, CutPolicy] | None = None
     """Where to go next, and when to cut, once the migration under way is through."""
 
@@ -229,6 +246,11 @@ class Connection:
     def is_open(self) -> bool:
         """Return whether its packets pass the switch, or did until a freeze: no gate holds them."""
         return self.state in (State.SERVED, State.CLOSING)
+
+    @property
+    def is_overheard(self) -> bool:
+        """Return whether flows that let the controller overhear both ends may stand."""
+        return self.tap is not None or (self.attempt is not None and self.attempt.cut_policy is CutPolicy.QUIET)
 
     @property
     def service_mac(self) -> str:

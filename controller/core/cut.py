@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core import pipeline, question, seq, stand_in
+from controller.core import pipeline, question, seq, stand_in, tap
 from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete, PacketOut
 from controller.core.connection import Attempt, Connection, Path, Phase, State, kept, rewrite_to_client
 from controller.core.events import MigrationCompleted, SegmentReceived
+from controller.core.policy import CutPolicy
 from controller.core.rollback import fail, release_held, shifted, thaw
 from controller.core.segment import FIN, PSH, RST, Segment
 from controller.core.view import in_clients_view
@@ -58,7 +59,8 @@ def advance(world: World, connection: Connection) -> None:
     if attempt is None or attempt.phase is not Phase.COMMITTING or attempt.token:
         return
     if connection.client.acked == connection.origin.next:
-        _install(world, connection, attempt, seq.add(connection.client.isn, 1))
+        attempt.client_had = seq.add(connection.client.isn, 1)
+        _install(world, connection, attempt, attempt.client_had)
 
 
 def _install(world: World, connection: Connection, attempt: Attempt, client_cut: int) -> None:
@@ -86,7 +88,7 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
     silence = pipeline.silence_flow(connection, old.server, old.port)
     if connection.state is State.SERVED:
         changes: list[FlowAdd | FlowDelete] = [silence, *pipeline.path_flows(connection, attempt.path)]
-        changes += pipeline.thaw(connection, old, attempt.is_watched)
+        changes += pipeline.thaw(connection, old, connection.is_overheard)
         world.do(Bundle(connection.switch, tuple(changes), attempt.token))
     else:
         # Nothing of a gated connection passes the switch meanwhile: its flows need not change all at once.
@@ -201,14 +203,29 @@ def _go_on(world: World, connection: Connection, attempt: Attempt, segment: Segm
     elif attempt.phase is Phase.UNDOING:
         thaw(world, connection, attempt)
     elif client.gap is None and server.gap is None:
-        assert connection.origin.acked is not None
-        _install(world, connection, attempt, connection.origin.acked)
+        _choose(world, connection, attempt)
+
+
+def _choose(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Cut at what the old server has, or before the client's last request."""
+    position = connection.origin.acked
+    assert position is not None
+    attempt.client_had = position
+    if attempt.cut_policy is CutPolicy.REQUEST:
+        fault = tap.fault(connection, position)
+        if fault is not None:
+            fail(world, connection, *fault)
+            return
+        assert connection.tap is not None
+        assert connection.tap.start is not None
+        position = connection.tap.start
+    _install(world, connection, attempt, position)
 
 
 def hold(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
     """What the client says while the final flows are being put in is the target's."""
     segment = event.segment
-    if segment.length and seq.is_after(seq.add(segment.seq, segment.length), attempt.client_cut):
+    if segment.length and seq.is_after(seq.add(segment.seq, segment.length), attempt.client_had):
         keep(world, connection, event)
 
 
@@ -217,11 +234,11 @@ def hold(world: World, connection: Connection, attempt: Attempt, event: SegmentR
 
 def _reopen(world: World, connection: Connection) -> None:
     """Tell both ends of a connection that was cut what the other has, and its window."""
-    client_cut, server_cut = connection.origin.acked, connection.origin.next
-    assert client_cut is not None
+    client_had, server_cut = connection.origin.acked, connection.origin.next
+    assert client_had is not None
     window = shifted(connection.origin.window, connection.path.window_shift)
-    stand_in.to_client(world, connection, stand_in.as_server(connection, server_cut, client_cut, window))
-    go_on = stand_in.as_client(connection, client_cut, server_cut)
+    stand_in.to_client(world, connection, stand_in.as_server(connection, server_cut, client_had, window))
+    go_on = stand_in.as_client(connection, connection.cut_at, server_cut)
     stand_in.to_server(world, connection, connection.path, go_on)
 
 
@@ -236,12 +253,13 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
     old, path, held_bytes = connection.path, attempt.path, connection.held_bytes
     assert path is not None
     served = connection.state is State.SERVED
-    stand_in.reset_server(world, connection, old, attempt.client_cut)
+    stand_in.reset_server(world, connection, old, attempt.client_had)
     world.unaim(connection, old.server.endpoint)
     world.aim(connection, path.server.endpoint)
     connection.path, connection.attempt = path, None
     connection.origin.finished = False
-    connection.origin.next, connection.origin.acked = attempt.server_cut, attempt.client_cut
+    connection.origin.next, connection.origin.acked = attempt.server_cut, attempt.client_had
+    connection.cut_at = attempt.client_cut
     connection.origin.window = attempt.window
     connection.client.exact_at = connection.origin.exact_at = world.now
     if served:
@@ -251,8 +269,9 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
     connection.held = {
         number: one
         for number, one in connection.held.items()
-        if seq.is_after(seq.add(number, one.size), attempt.client_cut)
+        if seq.is_after(seq.add(number, one.size), attempt.client_had)
     }
+    tap.moved(world, connection, attempt.client_had)
     release_held(world, connection)
     world.settle(connection, State.SERVED)
     world.publish(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.core import cut, drain, life, migration, mirror, pipeline, status, takeover
+from controller.core import cut, drain, life, migration, mirror, pipeline, status, takeover, tap
 from controller.core.commands import Command, ResolveHost
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -103,6 +103,7 @@ class Engine:
             elif flags & FIN:
                 life.handle(self.world, connection, life.Input.FIN, event)
             else:
+                tap.client_heard(self.world, connection, event)
                 migration.handle(self.world, connection, migration.Input.CLIENT_HEARD, event)
         elif not flags & (RST | SYN):
             # A RST was copied by the watching table already; what is punted besides is the same packet.
@@ -127,6 +128,7 @@ class Engine:
         elif flags & FIN:
             what = life.Input.FIN
         elif connection.is_open:
+            tap.server_heard(self.world, connection, event)
             migration.handle(self.world, connection, migration.Input.SERVER_HEARD, event)
             return
         else:
@@ -166,6 +168,7 @@ class Engine:
         elif segment.flags & FIN:
             life.handle(self.world, connection, life.Input.FIN, event)
         else:
+            tap.server_heard(self.world, connection, event)
             migration.handle(self.world, connection, migration.Input.SERVER_HEARD, event)
 
     def _located(self, event: HostLocated) -> None:
@@ -186,6 +189,9 @@ class Engine:
             return
         if event.kind == cut.REMINDER:
             cut.remind(self.world, connection)
+            return
+        if event.kind == tap.TIMER:
+            tap.deliver(self.world, connection)
             return
         of_life = {"verdict": life.Input.VERDICT_LATE, "half-open": life.Input.HALF_OPEN_OVER}.get(event.kind)
         if of_life is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 
-from controller.core import cut, migration, pipeline, rollback, seq, stand_in
+from controller.core import cut, migration, pipeline, rollback, seq, stand_in, tap
 from controller.core import mirror as mirroring
 from controller.core.commands import PacketOut, ResolveHost
 from controller.core.connection import Connection, Path, State, kept
@@ -167,6 +167,7 @@ def _observe(world: World, connection: Connection, event: SegmentReceived) -> No
     world.settle(connection, State.SERVED)
     world.do(*pipeline.path_flows(connection, connection.path, mirror=mirror))
     mirroring.begin(world, connection)
+    tap.begin(world, connection)
     _straggle(world, connection, event)
     if connection.pending is not None:
         pending, connection.pending = connection.pending, None
@@ -334,6 +335,7 @@ def _close(world: World, connection: Connection, reason: str) -> None:
 def _remove(world: World, connection: Connection) -> None:
     """Take the flows out and forget the connection."""
     path = connection.path
+    tap.end(world, connection)
     world.do(pipeline.removal(connection, pipeline.from_client(connection)))
     world.do(pipeline.removal(connection, pipeline.from_server(connection, path.server, path.port)))
     world.forget(connection)

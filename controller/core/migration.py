@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from controller.core import cut, seq, target, watch
+from controller.core import cut, seq, tap, target, watch
 from controller.core.commands import ResolveHost
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.errors import TransitionError
@@ -86,6 +86,8 @@ def start(world: World, connection: Connection, server: Server, cut_policy: CutP
         fail(world, connection, "closing", "one end has closed its half already")
     elif ConnectionKey(connection.key.client, server.endpoint) in world.targets:
         fail(world, connection, "in use", "another connection of this client's port is at the target")
+    elif fault := _unfit(connection):
+        fail(world, connection, *fault)
     else:
         location = world.locations.find(connection.switch, server.endpoint.address)
         if location is not None:
@@ -93,6 +95,13 @@ def start(world: World, connection: Connection, server: Server, cut_policy: CutP
         else:
             world.locating.setdefault(server.endpoint.address, []).append(connection.key)
             world.do(ResolveHost(connection.switch, server.endpoint.address))
+
+
+def _unfit(connection: Connection) -> tuple[str, str] | None:
+    """Return why the client's last request cannot move, where it shall."""
+    attempt = connection.attempt
+    is_meant = attempt is not None and attempt.cut_policy is CutPolicy.REQUEST and connection.is_open
+    return tap.fault(connection) if is_meant else None
 
 
 def request(world: World, connection: Connection, server: Server, cut_policy: CutPolicy | None = None) -> None:

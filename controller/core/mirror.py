@@ -7,7 +7,7 @@ will have been reached, less and less often while little is said. A connection t
 
 from __future__ import annotations
 
-from controller.core import pipeline
+from controller.core import pipeline, tap
 from controller.core.commands import ReadFlows, WakeAt
 from controller.core.connection import Connection, State
 from controller.core.cookie import Cookie, Kind
@@ -65,6 +65,7 @@ def told(world: World, event: FlowsReported) -> bool:
         _wake(world, connection, one.version, SOONEST)
     else:
         world.do(*pipeline.path_flows(connection, connection.path))
+        tap.end(world, connection)
     return True
 
 

@@ -208,8 +208,8 @@ def brake_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     yield _flow(connection, from_client(connection), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
 
 
-def watch_flows(connection: Connection, path: Path, seconds: int) -> Iterator[FlowAdd]:
-    """Yield the flows that let the controller overhear both ends, for so long; the connection goes on."""
+def watch_flows(connection: Connection, path: Path, seconds: int = 0) -> Iterator[FlowAdd]:
+    """Yield the flows that let the controller overhear both ends, for so long if at all; the connection goes on."""
     back = from_server(connection, path.server, path.port)
     for match, actions in (
         (back, to_client_actions(connection, path)),

@@ -17,6 +17,8 @@ class CutPolicy(Enum):
     """At once: the target takes over in the middle of whatever is going on."""
     QUIET = "quiet"
     """When nothing is under way either way: no request is torn, no answer lost."""
+    REQUEST = "request"
+    """Before the client's last request, which the target is given too: the one exception to exactly once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Service:
     cut_policy: CutPolicy = CutPolicy.NOW
     quiet_timeout: float = 5.0
     """For how long a quiet moment is waited for."""
+    allow_torn_response: bool = False
+    """Whether a request may move although the old server has answered part of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,15 +96,10 @@ def _aged(segment: Segment, age: int) -> Segment:
 
 def hear(world: World, attempt: Attempt, side: Side, answers: Answers, segment: Segment) -> None:
     """Take what an end says while it is stopped (in the client's view of the numbers)."""
-    if world.now - side.exact_at >= LOCATE_AFTER:
-        side.next, side.acked = seq.add(segment.seq, segment.length), segment.ack
-        side.window = segment.window
-        side.timestamps = segment.options.timestamps
-        if answers.base is not None and not 0 <= seq.offset(answers.base, segment.ack) < FAR:
-            answers.base = None
-            outdate(attempt, answers)
-    side.hear(segment)
-    side.exact_at = world.now
+    is_near = answers.base is None or 0 <= seq.offset(answers.base, segment.ack) < FAR
+    if not take(world, side, segment) and not is_near:
+        answers.base = None
+        outdate(attempt, answers)
     if segment.ack != side.acked:
         return
     edges = [right for _, right in beyond(segment)]
@@ -114,6 +109,18 @@ def hear(world: World, attempt: Attempt, side: Side, answers: Answers, segment: 
         answers.known = answers.known or answers.void < number <= attempt.round
     elif not segment.length:
         _count(attempt, answers, segment)
+
+
+def take(world: World, side: Side, segment: Segment) -> bool:
+    """Take an end's numbers; as they are, where the last word is too old. Returns whether it was not."""
+    is_fresh = world.now - side.exact_at < LOCATE_AFTER
+    if not is_fresh:
+        side.next, side.acked = seq.add(segment.seq, segment.length), segment.ack
+        side.window = segment.window
+        side.timestamps = segment.options.timestamps
+    side.hear(segment)
+    side.exact_at = world.now
+    return is_fresh
 
 
 def _named(answers: Answers, segment: Segment) -> int | None:

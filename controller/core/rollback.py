@@ -8,7 +8,7 @@ ends that both see closed windows would stand still for ever.
 
 from __future__ import annotations
 
-from controller.core import pipeline, question, seq, stand_in
+from controller.core import pipeline, question, seq, stand_in, tap
 from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.events import MigrationFailed, MigrationRolledBack
@@ -49,6 +49,7 @@ def abandon(world: World, connection: Connection) -> None:
     elif attempt.phase is not Phase.UNDOING:
         if attempt.phase is Phase.WATCHING:
             world.do(Bundle(connection.switch, tuple(pipeline.unwatch(connection, connection.path))))
+            tap.resume(world, connection)
         _dismiss(world, connection, attempt)
 
 
@@ -119,9 +120,9 @@ def thaw(world: World, connection: Connection, attempt: Attempt, event: object =
     An end that has not answered in time is asked again: what it says then reaches the other in the fast path.
     """
     path, client, server = connection.path, connection.client, connection.origin
+    world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, path, connection.is_overheard))))
     connection.attempt = None
     world.tokens.pop(attempt.token, None)
-    world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, path, attempt.is_watched))))
     assert client.acked is not None
     assert server.acked is not None
     window = shifted(server.window, path.window_shift)
@@ -132,6 +133,7 @@ def thaw(world: World, connection: Connection, attempt: Attempt, event: object =
     else:
         question.ask_client(world, connection, attempt.client, attempt.round + 1, window)
         question.ask_server(world, connection, attempt.server, attempt.round + 1, client.window)
+    tap.resume(world, connection)
     give_back(world, connection, attempt)
     if attempt.failure:
         facts = (world.now, connection.key, attempt.version, attempt.target.name)

@@ -46,6 +46,7 @@ faults = st.builds(
     duplication=st.sampled_from([0.0, 0.1]),
     jitter=st.sampled_from([0.0, 0.000_2]),
 )
+CUTS = st.sampled_from([None, None, "quiet"])
 option_sets = st.builds(dict, sack=st.booleans(), timestamps=st.booleans())
 
 
@@ -56,7 +57,7 @@ option_sets = st.builds(dict, sack=st.booleans(), timestamps=st.booleans())
     options=option_sets,
     links=faults,
     isn=st.sampled_from([None, 2**32 - 2, 2**32 - 3_000]),
-    moves=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([0.0, 0.000_7, 0.01, 0.7])), max_size=6),
+    moves=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([0.0, 0.000_7, 0.01, 0.7]), CUTS), max_size=6),
 )
 def test_every_byte_once_and_in_order(seed, cans, options, links, isn, moves):
     """What the servers received, joined in the order in which they served, is what the client sent; and back."""
@@ -87,11 +88,11 @@ def test_every_byte_once_and_in_order(seed, cans, options, links, isn, moves):
         peers = places[connection.path.server.name]
         return peers[-1] if connection.attempt is None and peers[-1].state == "established" else None
 
-    for name, pause in moves:
+    for name, pause, cut in moves:
         for _ in range(random.randint(0, 3)):
             talk()
         demo.run(pause)
-        demo.tell(MigrationRequested(demo.now, KEY, name))
+        demo.tell(MigrationRequested(demo.now, KEY, name, cut))
         for _ in range(random.randint(0, 2)):
             talk()
         demo.run(random.choice([0.0, 0.002, 0.3]))

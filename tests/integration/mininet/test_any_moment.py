@@ -112,8 +112,16 @@ def stays(lab, bus, bulk, target="server2"):
 
 def test_moves_a_hundred_times_in_a_row_under_load(lab, bus, bulk):
     """Points 9 and 11: versions rise, deltas compose, no byte is lost or doubled."""
-    key, places = key_of(bulk), ("server2", "server1")
-    ends = [until_there(bus, key, places[turn % 2]) for turn in range(MOVES)]
+    key, places, ends = key_of(bulk), ("server2", "server1"), []
+
+    def accepted():
+        return len(list(lab.directory.glob(f"{bulk.port}-*-server?")))
+
+    for turn in range(MOVES):
+        before = accepted()
+        ends.append(until_there(bus, key, places[turn % 2]))
+        # The files are in the order in which the servers' programs have noticed their turns.
+        wait_for("the server's program", lambda before=before: accepted() > before, DEADLINE)
     versions = [end.version for end in ends]
     assert versions == sorted(set(versions))
     assert all(end.frozen > 0 for end in ends)
