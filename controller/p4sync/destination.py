@@ -83,8 +83,9 @@ class Destination:
         if mark is Mark.COMMITTED:
             self._commit_known()
         elif mark is Mark.OPEN:
-            self.state = State.OPEN
-            self._wake(self._pace.idle)
+            self.state = State.OPENING  # its entries are written; whether OPEN_IN followed, its repetition tells
+            self._token(Token.OPEN_IN)
+            self._wake(self._pace.retry)
         else:
             self._discard("the session's mark was gone", again=True)
         out, self._out = self._out, []
@@ -185,7 +186,7 @@ class Destination:
 
     def _open_reported(self, event: inputs.Reported) -> None:
         report = event.report
-        if report.kind != Token.REPORT_IN or report.session != self.session or not self._wants_look:
+        if report.kind != Token.REPORT_IN or not self._wants_look or self._is_gone(report):
             return
         if self._half == 0 and self._made > HALF_BITMAP:
             if self._first is None:
@@ -195,6 +196,13 @@ class Destination:
             return
         self._wants_look = False
         self._answer_look(report)
+
+    def _is_gone(self, report: Report) -> bool:
+        """Return whether the switch speaks of another session than ours, which is over then."""
+        if report.session == self.session:
+            return False
+        self._discard("the destination's switch has lost the session", again=True)
+        return True
 
     def _answer_look(self, report: Report) -> None:
         """Tell what is there; the gaps end below the highest number that has arrived."""
@@ -233,7 +241,7 @@ class Destination:
 
     def _checking_reported(self, event: inputs.Reported) -> None:
         report, statement = event.report, self._statement
-        if report.kind != Token.REPORT_IN or report.session != self.session or statement is None:
+        if report.kind != Token.REPORT_IN or statement is None or self._is_gone(report):
             return
         verdict = self._judge(report, statement)
         if verdict is None:
@@ -298,9 +306,9 @@ class Destination:
         report = event.report
         if report.kind != Token.REPORT_IN:
             return
-        if report.session != self.session:
-            self._discard("the destination's switch has lost the session", again=True)
-        elif report.round == Mark.COMMITTED:
+        if self._is_gone(report):
+            return
+        if report.round == Mark.COMMITTED:
             self._commit_known()
         else:
             self._out.append(outputs.SetMark(self.session, Mark.COMMITTED))

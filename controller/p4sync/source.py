@@ -56,7 +56,7 @@ class Source:
         self._now = 0.0
         self._alive = 0.0
         self._asked_at = 0.0
-        self._own_open = self._peer_open = False
+        self._own_open = self._peer_open = self._may_be_open = False
         self._switch_lost = self._memory_lost = self._submitted = False
         self._reason = ""
         self._again = False
@@ -80,7 +80,8 @@ class Source:
         """Begin with a session that an earlier agent has left: ask for its end, or give it up, and act on it."""
         self._now = self._alive = now
         self.session, self.nonce = session, nonce
-        self._own_open, self._submitted = True, submitted
+        self._own_open = self._may_be_open = True
+        self._submitted = submitted
         self._abort("the agent was restarted", again=True)
         return self._flush()
 
@@ -143,6 +144,7 @@ class Source:
         self._wake(self._pace.retry)
 
     def _installed(self, _event: Any) -> None:
+        self._may_be_open = True
         self._token(Token.OPEN_OUT)
         self._wake(self._pace.retry)
 
@@ -170,6 +172,7 @@ class Source:
             self._abort("a switch did not open the session in time", again=True)
             return
         if not self._own_open:
+            self._may_be_open = True
             self._token(Token.OPEN_OUT)
         if not self._peer_open:
             self._out.append(outputs.SendOffer())
@@ -277,7 +280,7 @@ class Source:
         self._wake(self._pace.retry)
 
     def _restore(self) -> None:
-        if self._memory_lost or not self._own_open:
+        if self._memory_lost or not self._may_be_open:
             self._end()
             return
         self._token(Token.RESTORE, credit=CREDIT)

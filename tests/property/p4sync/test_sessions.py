@@ -13,10 +13,10 @@ from controller.p4sync import inputs
 from controller.p4sync.destination import State as There
 from controller.p4sync.outputs import Result
 from controller.p4sync.plan import Flows, Plan, Round
-from controller.p4sync.protocol import Array, Mode
+from controller.p4sync.protocol import Array, Mode, Phase
 from controller.p4sync.source import State as Here
 
-HISTORIES = int(os.environ.get("BATON_HISTORIES", "60"))
+HISTORIES = int(os.environ.get("BATON_HISTORIES", "150"))
 FLOWS = 40
 ROUNDS = tuple(
     Round(array, mode, 0, 1023 if array is Array.CLIENTS else 65535)
@@ -51,6 +51,8 @@ def plan_of(random: Random) -> Plan:
 def check(world: World) -> None:
     """What was sent is held once, and where the outcome says. What a restart took is nobody's fault."""
     outcome = world.outcomes[-1]
+    assert world.a.out.phase is Phase.IDLE, "the next session finds the source free"
+    assert (world.a.sync_out, world.b.sync_in, world.b.marks) == (set(), set(), {}), "no key is left behind"
     assert (outcome.result is Result.COMMITTED) <= (outcome.session in world.committed_at_b)
     if world.lost["a"] or world.lost["b"]:
         held = world.held(world.a, world.b)

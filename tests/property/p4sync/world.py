@@ -183,8 +183,9 @@ class World:
     def _InstallOutgoing(self, side: str, output: outputs.InstallOutgoing) -> None:  # noqa: N802
         self._write(side, output, lambda: self.a.sync_out.add(output.session))
 
-    def _RemoveOutgoing(self, _side: str, output: outputs.RemoveOutgoing) -> None:  # noqa: N802
-        self.at(0.001, lambda: self.a.sync_out.discard(output.session))
+    def _RemoveOutgoing(self, side: str, output: outputs.RemoveOutgoing) -> None:  # noqa: N802
+        """Writes are done in order, whatever their answers say."""
+        self.at(self._switch_delay(f"write {side}", 0.002), lambda: self.a.sync_out.discard(output.session))
 
     def _InstallIncoming(self, side: str, output: outputs.InstallIncoming) -> None:  # noqa: N802
         def change() -> None:
