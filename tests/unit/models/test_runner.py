@@ -28,6 +28,18 @@ def test_default_budget_is_under_ten_minutes_on_two_cores() -> None:
     assert sum(run.budget for run in runs if run.group == "default") / 2 < 600
 
 
+def test_no_model_has_a_hidden_variable() -> None:
+    """SPIN does not restore one when it backs out of a d_step: what it explored after that was another system."""
+    for model in [*ROOM.glob("*.pml"), *ROOM.glob("*.inc")]:
+        code = re.sub(r"/\*.*?\*/", "", model.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not re.search(r"\bhidden\b", code), model.name
+
+
+def test_searches_that_pass_have_their_state_count() -> None:
+    _, runs = load_manifest()
+    assert [run.name for run in runs if run.expect == "pass" and run.group == "default" and run.states is None] == []
+
+
 def test_sizes_that_were_promised_are_in_the_manifest() -> None:
     _, runs = load_manifest()
     text = {run.name: run.defines for run in runs if run.group == "default"}
