@@ -148,12 +148,16 @@ def test_every_setting_reaches_the_core(tmp_path: Path) -> None:
     """None is read, checked and then forgotten."""
     path = tmp_path / "baton.toml"
     more = 'name = "web"\nmode = "observe"\nmirror_bytes = 7\nidle_timeout = 61\ndefault_verdict = "drop"'
-    text = GOOD.replace('name = "web"', f'{more}\nhandshake_timeout = 2\nverdict_timeout = 1\ncut_policy = "quiet"')
+    text = GOOD.replace(
+        'name = "web"',
+        f'{more}\nhandshake_timeout = 2\nverdict_timeout = 1\ncut_policy = "quiet"\nallow_torn_response = true',
+    )
     path.write_text(text.replace("port = 80", 'port = 80\nmac = "02:00:00:00:00:0A"\nbanner = "discard"', 1))
     policy = config.policy_of(config.load(path))
     (service,) = policy.services
     assert (service.gated, service.mirror_bytes, service.idle_timeout) == (False, 7, 61)
     assert (service.cut_policy, service.quiet_timeout) == (CutPolicy.QUIET, 5.0)
+    assert service.allow_torn_response
     assert (service.default_verdict, service.handshake_timeout, service.verdict_timeout) == (Verdict.DROP, 2, 1)
     assert (service.origin.mac, service.origin.discards_banner) == ("02:00:00:00:00:0a", True)
 

@@ -155,6 +155,15 @@ def test_migrate_and_return(controller, name):
     assert baton_json("return", name)["result"] == "unchanged"
 
 
+@pytest.mark.parametrize("cut", [None, "now", "quiet"])
+def test_when_to_cut(controller, cut):
+    words = () if cut is None else ("--cut", cut)
+    assert "moved from" in baton("migrate", "40000", "--to", "server2", *words)
+    assert "moved from" in baton("return", "40000", *words)
+    asked = [event.policy for event in controller.asked if isinstance(event, MigrationRequested)]
+    assert asked == [cut, cut]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
