@@ -149,10 +149,13 @@ class AgentControl:
         job = self.request("ship", to=to, plan=plan.record_of(wanted))["job"]
         begun(job)
         deadline = monotonic() + timeout
-        while True:
-            frame = self.receive(max(0.001, deadline - monotonic()), "progress", "done")
+        while (left := deadline - monotonic()) > 0:
+            if self._waits_for_data(left):
+                break
+            frame = self.receive(ANSWER_TIME, "progress", "done")
             if frame.get("job") != job:
                 continue
             if frame["kind"] == "done":
                 return frame
             progress(frame)
+        raise ControlError(f"not shipped within {timeout:g} s, and given up; the agent's log says what holds it up")

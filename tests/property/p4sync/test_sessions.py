@@ -164,3 +164,19 @@ def test_both_outcomes_occur() -> None:
         settle(world)
         results.add(world.outcomes[-1].result)
     assert results >= {Result.COMMITTED, Result.ABORTED}
+
+
+def test_a_session_that_is_full_is_committed_and_says_so() -> None:
+    """8,192 packets, both halves of the bitmap, with losses: what did not fit is still at the source."""
+    twice = (Round(Array.FLOWS, Mode.ALL), Round(Array.FLOWS, Mode.ALL))
+    world = World(3, STORM, Plan((*twice, Round(Array.CLIENTS, Mode.ALL))))
+    world.traffic("a", 1000, 0.3, FLOWS)
+    world.run(0.4)
+    world.start()
+    world.run(5)
+    settle(world)
+    outcome = world.outcomes[-1]
+    assert (outcome.result, outcome.packets, outcome.full) == (Result.COMMITTED, 8192, True)
+    assert {kind for kind, _ in world.held(world.b)} == {"flow"}
+    assert {kind for kind, _ in world.held(world.a)} == {"client"}
+    check(world)

@@ -223,7 +223,7 @@ def test_what_others_shipped_is_told_once(work: Work, agent: StandIn) -> None:
 
 def test_the_client_gives_up_at_its_deadline(tmp_path: Path, agent: StandIn) -> None:
     agent.answers["ship"] = lambda _: [{"kind": "answer", "job": "j1"}]
-    with AgentControl(tmp_path / "p1.control") as control, pytest.raises(ControlError, match="does not answer"):
+    with AgentControl(tmp_path / "p1.control") as control, pytest.raises(ControlError, match="given up"):
         control.ship("p2", plan.drain(), timeout=0.1)
     agent.answers["status"] = lambda _: [
         {"kind": "answer", "name": "p1", "ready": False, "switch": {"trouble": "it is down"}}
