@@ -24,6 +24,8 @@ from .messages import PipelineConfig
 from .ports import Port, PortError
 from .server import serve
 
+SWITCH_INTERVAL = 0.001
+"""Seconds after which a busy thread yields: at Python's 5 ms data plane and gRPC's threads wait for each other."""
 SOCKET_MASK = 0o177
 """A Unix socket can be used by its owner alone: reads show session keys."""
 
@@ -107,6 +109,7 @@ def preload(device: Device, program: Path, info: Path | None) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT. Raises SetupError."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
