@@ -139,6 +139,8 @@ class Attempt:
     """Packets that were overheard while a quiet moment was awaited."""
     owed: bool = False
     """Whether the client was the last to speak: an answer is to be expected."""
+    spoken: bool = False
+    """Whether the server has been overheard to say something."""
     stirred_at: float = 0.0
     """When either end was last overheard."""
     measured_at: float = 0.0
@@ -273,6 +275,10 @@ class Drain:
     server: str
     target: str | None
     queue: deque[Connection]
+    deadline: float = 0.0
+    """Until when those that failed are tried again."""
+    again: deque[tuple[float, Connection]] = field(default_factory=deque)
+    """Who is to be tried again, and when."""
     moving: list[Connection] = field(default_factory=list)
     moved: int = 0
     failed: int = 0

@@ -143,13 +143,37 @@ def test_one_drain_of_a_server_at_a_time() -> None:
 
 
 def test_a_target_that_refuses() -> None:
-    """Every connection is tried once and stays."""
+    """Every connection is tried until the drain's patience is at an end, and stays."""
     demo, _ = observed(2 * drain.IN_FLIGHT)
     del demo.listeners[TARGET]
     demo.tell(DrainRequested(0.0, "mine", "server1"))
-    demo.run(1.0)
+    demo.run(drain.PATIENCE + 1)
     assert end_of(demo) == (0, 2 * drain.IN_FLIGHT, 0)
     assert set(places_of(demo)) == {"server1"}
+
+
+def test_a_target_that_comes_back() -> None:
+    """What failed at first is moved later, without being asked again."""
+    demo, clients = observed(2 * drain.IN_FLIGHT)
+    accept = demo.listeners.pop(TARGET)
+    demo.tell(DrainRequested(0.0, "mine", "server1"))
+    demo.run(1.0)
+    assert set(places_of(demo)) == {"server1"}
+    demo.listeners[TARGET] = accept
+    demo.run(2.0)
+    assert end_of(demo) == (len(clients), 0, 0)
+
+
+def test_a_verdict_that_comes_in_time() -> None:
+    """A connection whose gate is shut is moved once it is served."""
+    demo, _ = observed(1)
+    (known,) = demo.engine.world.connections.values()
+    known.state = State.GATED
+    demo.tell(DrainRequested(0.0, "mine", "server1"))
+    demo.run(1.0)
+    known.state = State.SERVED
+    demo.run(1.0)
+    assert end_of(demo) == (1, 0, 0)
 
 
 def test_failures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +184,7 @@ def test_failures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         known.client.finished = True
     demo.tell(DrainRequested(0.0, "mine", "server1"))
     assert len(demo.happened(MigrationFailed)) == 2
-    demo.run(1.0)
+    demo.run(drain.PATIENCE + 1)
     assert end_of(demo) == (0, 5, 0)
 
 
@@ -175,8 +199,9 @@ def test_what_is_not_there_any_more() -> None:
     world.forget(closed)
     moving.attempt = None
     world.forget(moving)
-    demo.run(0.5)
-    assert end_of(demo) == (drain.IN_FLIGHT, 0, 3)
+    known[-3].state = State.CLOSING
+    demo.run(drain.PATIENCE + 1)
+    assert end_of(demo) == (drain.IN_FLIGHT - 1, 0, 4)
 
 
 def test_a_connection_that_moves_by_itself_is_skipped() -> None:
