@@ -31,10 +31,11 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "controller/cli": (ANY_CONTROLLER, None),
     "apps": (ANY_CONTROLLER, ()),
     "topo.py": (("testbed",), ("mininet",)),
-    "testbed": (("testbed",), ("mininet",)),
+    # A network with P4 switches starts their agents, and talks to them as every program does.
+    "testbed": (("testbed", "controller.p4sync"), ("mininet",)),
     "servers": ((), ("line_server",)),  # scripts: a sibling is imported by its bare name
     "client": ((), ()),
-    "demo": (("demo", "topo", "testbed"), None),
+    "demo": (("demo", "topo", "testbed", "controller.p4sync"), None),
 }
 PURE_ROOMS = ("controller/core",)
 ONLY_IN = {
