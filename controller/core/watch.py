@@ -6,7 +6,8 @@ for that has no quiet moments worth waiting for. When all has been quiet for a m
 any migration, without a brake: nothing is under way. A request that slips in just then goes whole to one server: before
 the cut, and the watch goes on, or behind it.
 
-What nobody can see: a request that the server had acknowledged, and not answered, before the watch began.
+What nobody can see is a request that the server had acknowledged, and not answered, before the watch began. So until
+the server has been overheard to say something, only a longer silence counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from controller.core.world import World
 
 QUIET_FOR = 0.003
 """Seconds without a word that make a quiet moment."""
+FIRST_QUIET = 0.05
+"""Seconds without a word that are needed while the server has said nothing yet: it may be thinking."""
 ASK_AGAIN = 0.05
 """Seconds after which both ends are asked again: a copy of what they said may have been lost."""
 MOST = 4_096
@@ -44,6 +47,7 @@ def begin(world: World, connection: Connection, attempt: Attempt) -> None:
 def watching(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
     """The flows stand: what both ends say is heard from now on; ask them, for they may say nothing by themselves."""
     attempt.token = 0
+    attempt.stirred_at = world.now
     _ask(world, connection, attempt)
 
 
@@ -61,7 +65,7 @@ def client_heard(world: World, connection: Connection, attempt: Attempt, event: 
     """The client said something, and the server has it by now."""
     question.hear(world, attempt, connection.client, attempt.client, event.segment)
     attempt.owed = attempt.owed or bool(event.segment.payload)
-    _stir(world, connection, attempt)
+    _stir(world, connection, attempt, event)
 
 
 def server_heard(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
@@ -70,13 +74,15 @@ def server_heard(world: World, connection: Connection, attempt: Attempt, event: 
     question.hear(world, attempt, connection.origin, attempt.server, segment)
     connection.origin.window = event.segment.window
     attempt.owed = attempt.owed and not segment.payload
-    _stir(world, connection, attempt)
+    attempt.spoken = attempt.spoken or bool(segment.payload)
+    _stir(world, connection, attempt, event)
 
 
-def _stir(world: World, connection: Connection, attempt: Attempt) -> None:
-    """Begin the quiet moment anew, unless there are too many words to listen to."""
+def _stir(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
+    """Begin the quiet moment anew where something is said, unless there are too many words to listen to."""
     attempt.watched += 1
-    attempt.stirred_at = world.now
+    if event.segment.payload:
+        attempt.stirred_at = world.now
     if attempt.watched > MOST:
         fail(world, connection, "busy", "too much is said to wait for a quiet moment; use the cut policy now")
 
@@ -84,9 +90,9 @@ def _stir(world: World, connection: Connection, attempt: Attempt) -> None:
 def quiet(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
     """A moment has passed: measure if nothing was said and nothing is under way, else look again."""
     client, server = connection.client, connection.origin
-    rest = attempt.stirred_at + QUIET_FOR - world.now
+    rest = attempt.stirred_at + (QUIET_FOR if attempt.spoken else FIRST_QUIET) - world.now
     if rest > QUIET_FOR / 10:
-        world.wake(connection, rest, "quiet")
+        world.wake(connection, min(rest, QUIET_FOR), "quiet")
     elif not (attempt.client.known and attempt.server.known) or world.now - attempt.asked_at > ASK_AGAIN:
         _ask(world, connection, attempt)
     elif attempt.owed or client.acked != server.next or server.acked != client.next:

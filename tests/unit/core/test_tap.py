@@ -222,7 +222,7 @@ def test_other_moments_by_command(policy: str) -> None:
     """The overhearing goes on where the connection goes."""
     demo, client = connected()
     demo.tell(MigrationRequested(demo.now, KEY, "server2", policy))
-    demo.run(0.1)
+    demo.run(0.2)
     assert demo.happened(MigrationCompleted)
     talk_on(demo, client, demo.at_target[0])
     demo.say(client, b"question")

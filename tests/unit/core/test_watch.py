@@ -31,6 +31,12 @@ QUIET = replace(
 COPY = Cookie(Kind.COPY).encode()
 
 
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first silence be as short as any: one test is about it."""
+    monkeypatch.setattr(watch, "FIRST_QUIET", watch.QUIET_FOR)
+
+
 def connected():
     """Return a network whose service waits for quiet moments, and a client that has had an answer."""
     demo = Demo(policy=QUIET)
@@ -131,6 +137,21 @@ def test_acknowledgements_of_the_last_moment() -> None:
     word = Segment(CLIENT, ORIGIN, client.send_next, client.recv_next, ACK, 99)
     demo.tell(SegmentReceived(1, PORTS["10.0.0.3"], word, COPY))
     assert connection_of(demo).attempt.phase is Phase.MEASURING
+
+
+def test_a_server_that_may_be_thinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request came before the watch: its answer, within the first silence, is not lost."""
+    monkeypatch.setattr(watch, "FIRST_QUIET", 0.05)
+    demo, client = connected()
+    demo.say(client, b"question")
+    demo.run(0.001)
+    move(demo, seconds=0.02)
+    assert connection_of(demo).attempt.phase is Phase.WATCHING
+    demo.say(demo.at_origin[0], b"answer")
+    demo.run(0.02)
+    assert demo.happened(MigrationCompleted)
+    assert client.received == b"welcome answer"
+    goes_on(demo, client, demo.at_target[0])
 
 
 def test_never_quiet() -> None:
