@@ -123,13 +123,15 @@ class Loop:
         for _ in range(BURST):
             received = udp.receive()
             if received is None:
-                return
+                break
             buffer, segment, source = received
             if buffer:
                 peer.receive(buffer, source, udp.own, time.monotonic(), segment)
                 self.flush()
             if udp.fileno() < 0:
                 return
+        if self.tun is not None:  # what was just delivered is usually answered at once: no need to be told so
+            self._read_tun()
 
     def _hold(self, datagram: Datagram) -> None:
         self._order += 1
