@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 GRACE = 5
 """Seconds from the signal to the end by force."""
+WAKE = 0.2
 
 
 def launch(framework: str, arguments: list[str]) -> None:
@@ -57,11 +58,16 @@ def run_ryu(arguments: list[str]) -> None:
     manager.main(args=arguments, prog="controller.manager")
 
 
+def join_all(threads: list[Any]) -> None:
+    """Wait for threads, awake now and then: a signal that another thread has caught is handled by this one alone."""
+    while running := [thread for thread in threads if thread.is_alive()]:
+        running[0].join(WAKE)
+
+
 def run_os_ken(arguments: list[str]) -> None:
     """Do what ``ryu-manager`` does. Native threads outlive the main one, so the process is ended by force at last."""
     cfg: Any = importlib.import_module("os_ken.cfg")
     log: Any = importlib.import_module("os_ken.log")
-    hub: Any = importlib.import_module("os_ken.lib.hub")
     app_manager: Any = importlib.import_module("os_ken.base.app_manager")
     importlib.import_module("os_ken.controller.controller")  # its options must be known before they are parsed
     cfg.CONF.register_cli_opts(
@@ -77,7 +83,7 @@ def run_os_ken(arguments: list[str]) -> None:
     manager.load_apps(cfg.CONF.app_lists + cfg.CONF.app or ["os_ken.controller.ofp_handler"])
     code = 0
     try:
-        hub.joinall(manager.instantiate_apps(**manager.create_contexts()))
+        join_all(manager.instantiate_apps(**manager.create_contexts()))
     except KeyboardInterrupt:
         pass
     except SystemExit as ended:

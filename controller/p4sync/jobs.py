@@ -201,13 +201,12 @@ class Jobs:
                 partial(Sending.resume, **{key: record[key] for key in ("session", "nonce", "submitted")}),
             )
             log.warning("session %d to %s is %s", session, name, outcome.result.value)
-            job = next((one for one in self._waiting if one.name == record.get("job")), None)
-            if job is not None and outcome.result is Result.COMMITTED:
-                job.at = int(record["at"]) + 1
+            name = str(record.get("job", ""))
             if outcome.result is Result.LOST:
-                lost = {"kind": "done", "job": record.get("job", ""), "to": name, "result": "lost"}
-                for watcher in list(self.watchers):
-                    watcher({**lost, "reason": outcome.reason, "sessions": [session]})
+                self.lose(name, session, outcome.reason)
+            for job in self._waiting:
+                if job.name == name and outcome.result is Result.COMMITTED:
+                    job.at = int(record["at"]) + 1
 
     async def _do(self, job: Job) -> dict[str, Any]:
         job.began = monotonic()
@@ -238,6 +237,7 @@ class Jobs:
             attempts += 1
             if outcome.conflicts and attempts < self._settings.attempts:
                 job.plans[job.at : job.at + 1] = await self._avoid(job, wanted)
+                self._note(job)
                 if job.at >= len(job.plans):
                     return job.result("aborted", outcome.reason)
                 continue
