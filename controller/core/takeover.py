@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from controller.core import life, migration, pipeline, rollback, seq, stand_in
+from controller.core import life, migration, pipeline, rollback, seq, stand_in, tap
 from controller.core.commands import FlowAdd, FlowDelete, Match, ReadFlows
 from controller.core.connection import Connection, State
 from controller.core.cookie import MARK, Kind, decode_cookie
@@ -147,6 +147,7 @@ def _restore(world: World, connection: Connection, group: list[FlowAdd]) -> None
     wanted = _flows_of(world, connection)
     if there is None or back is None or (_kind(there), _kind(back)) != tuple(_kind(flow) for flow in wanted):
         world.do(*wanted)
+    tap.resume(world, connection)
 
 
 def _flows_of(world: World, connection: Connection) -> list[FlowAdd]:
@@ -243,8 +244,8 @@ def _undo(world: World, connection: Connection, group: list[FlowAdd]) -> None:
     """End what an earlier controller had begun, and reopen what it may have left with closed windows."""
     stopped = False
     for flow in group:
-        if flow.priority == pipeline.P_FROZEN:
-            stopped = True
+        if flow.priority in (pipeline.P_FROZEN, pipeline.P_WATCH):
+            stopped = stopped or flow.priority == pipeline.P_FROZEN
             world.do(FlowDelete(connection.switch, flow.table, flow.match, flow.priority))
         elif _is_leftover(flow):
             _reset_target(world, connection, flow)

@@ -17,11 +17,14 @@ from controller.core.events import (
     FlowRemoved,
     FlowsReported,
     FoundFlow,
+    HostLocated,
     MigrationCompleted,
     MigrationFailed,
     MigrationRequested,
     MigrationRolledBack,
     SegmentReceived,
+    SwitchConnected,
+    SwitchLost,
     TimerExpired,
 )
 from controller.core.policy import CutPolicy, Limits
@@ -261,6 +264,35 @@ def test_the_end_of_the_overhearing() -> None:
     demo.tell(FlowRemoved(1, Cookie(Kind.PATH, 0, connection_of(demo).number).encode(), "idle", 0, 0))
     demo.run(0.01)
     assert not [flow for flow in demo.switch.flows.values() if flow.priority == 150 and flow.table == 1]
+
+
+def test_the_switch_comes_back_empty() -> None:
+    """The connection is overheard again."""
+    demo, client = connected()
+    demo.tell(SwitchLost(demo.now, 1))
+    demo.switch.flows.clear()
+    demo.tell(SwitchConnected(demo.now, 1, ()))
+    for address, mac, port in demo.located:
+        demo.tell(HostLocated(1, port, address, mac))
+    demo.run(0.1)
+    demo.say(client, b"please migrate")
+    demo.run(0.01)
+    move(demo)
+    assert demo.at_target[0].received == b"please migrate"
+
+
+def test_another_controller_takes_over() -> None:
+    """It has not heard the request; what copies it to nobody's use goes, and the connection can move."""
+    demo, client = connected()
+    demo.kill()
+    demo.restart()
+    demo.run(0.1)
+    assert not [flow for flow in demo.switch.flows.values() if flow.priority == 150 and flow.table == 1]
+    demo.tell(MigrationRequested(demo.now, KEY, "server2"))
+    demo.tell(MigrationRequested(demo.now, KEY, "server2", "now"))
+    demo.run(0.1)
+    assert [event.reason for event in demo.happened(MigrationFailed)] == ["request"]
+    talk_on(demo, client, demo.at_target[0])
 
 
 def test_without_a_request_nothing_is_delivered() -> None:
