@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -12,8 +11,6 @@ import pytest
 from vectors.p4.bed import Bed
 
 from p4src.target.ports import Port, PortError
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture
