@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def measure(bench: Bench, name: str, rate: float, count: int) -> tuple[dict[str,
             if times is not None:
                 moves.append(times)
             if number % 50 == 49:
-                bench.progress(f"{name}: {number + 1} of {count}, {len(run.undone)} undone")
+                bench.progress(f"{name}: {number + 1} of {count}, undone: {dict(Counter(run.undone))}")
         after = run.counters()
         client, turns = run.end()
         run.bus.close()
@@ -187,7 +188,7 @@ def measure(bench: Bench, name: str, rate: float, count: int) -> tuple[dict[str,
     received = sum(part[2] for part in client["parts"])
     figures = {
         "migrations": len(moves),
-        "undone": len(run.undone),
+        "undone": dict(Counter(run.undone)),
         "Gbit/s up, down": [round(8e-9 * total / run.seconds, 3) for total in (client["sent"], received)],
         "bytes lost or doubled": 0,
         "at the client": {key: after[key] - before[key] for key in COUNTERS},

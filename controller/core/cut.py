@@ -129,8 +129,7 @@ def from_client(world: World, connection: Connection, attempt: Attempt, event: S
     if segment.length:
         keep(world, connection, event)
     if attempt.client.gap is not None and connection.origin.acked is not None:
-        # Without this, what was lost just before the brake would be repaired by a retransmission timeout only.
-        gap = replace(_stopped(segment), seq=connection.origin.acked, payload=b"")
+        gap = _told(connection, segment, connection.origin.acked, attempt.client.gap)
         stand_in.to_server(world, connection, connection.path, gap)
     _fill(world, connection, attempt)
     _go_on(world, connection, attempt, segment)
@@ -149,7 +148,7 @@ def from_server(world: World, connection: Connection, attempt: Attempt, event: S
     elif (segment.length or segment.has(RST)) and len(attempt.kept) < KEPT:
         attempt.kept.append(kept(event, segment))
     if attempt.server.gap is not None and connection.client.acked is not None:
-        gap = replace(_stopped(segment), seq=connection.client.acked, payload=b"")
+        gap = _told(connection, segment, connection.client.acked, attempt.server.gap)
         stand_in.to_client(world, connection, gap)
     _fill(world, connection, attempt)
     _go_on(world, connection, attempt, segment)
@@ -162,10 +161,19 @@ def _is_wanted(world: World, attempt: Attempt, segment: Segment) -> bool:
     return attempt.client.gap is not None or world.now - attempt.measured_at < DRAIN
 
 
-def _stopped(segment: Segment) -> Segment:
-    """Return the segment with its window closed, and without what it says of our own questions."""
+def _told(connection: Connection, segment: Segment, number: int, gap: int) -> Segment:
+    """Return what one end lacks, for the other: at that one's next number, without the answer to our question.
+
+    Without this, what was lost before the brake would be repaired by a timeout only; and with a closed window Linux
+    sends one segment at a time again. So a window is shown, as far as the gap reaches: there is no room for news.
+    """
+    assert connection.agreement is not None
+    agreement, is_clients = connection.agreement, segment.src == connection.key.client
+    scale = agreement.client_window_scale if is_clients else agreement.window_scale
+    room = -(-seq.distance(segment.ack, gap) >> (scale or 0))
     options = replace(segment.options, sack=question.beyond(segment))
-    return replace(segment, window=0, options=options, flags=segment.flags & ~(FIN | PSH), frame=None)
+    flags = segment.flags & ~(FIN | PSH)
+    return replace(segment, seq=number, window=min(65_535, room), options=options, flags=flags, payload=b"", frame=None)
 
 
 def _fill(world: World, connection: Connection, attempt: Attempt) -> None:
