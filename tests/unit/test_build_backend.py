@@ -7,15 +7,12 @@ import base64
 import csv
 import hashlib
 import importlib.util
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-if sys.version_info >= (3, 12):  # before, it is in every virtual environment
-    pytest.importorskip("setuptools", reason="setuptools is only in build environments on this Python")
 
 
 @pytest.fixture
