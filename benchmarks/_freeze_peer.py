@@ -60,6 +60,7 @@ class Listener:
         self.gaps: list[tuple[float, float]] = []
         self.first = self.last = 0.0
         self.fault = ""
+        self.begun = threading.Event()
         self._left = b""
 
     def listen(self, stream: socket.socket) -> None:
@@ -70,6 +71,7 @@ class Listener:
                 now = time.monotonic()
                 if not self.first:
                     self.first = now
+                    self.begun.set()
                 elif now - self.last > NOTED:
                     self.gaps.append((self.last, now))
                 self.last = now
@@ -130,10 +132,16 @@ def difference(one: memoryview, two: bytes) -> int:
 def converse(stream: socket.socket, rate: float, file: Path, lock: threading.Lock) -> None:
     """Serve a connection with a stream of its own."""
     number, sent, stop, listener = random.randrange(2, 1 << 24), [0], threading.Event(), Listener()
-    talker = threading.Thread(target=talk, args=(stream, number, rate, stop, sent))
+
+    def reply() -> None:
+        listener.begun.wait()  # a target that speaks first is refused
+        talk(stream, number, rate, stop, sent)
+
+    talker = threading.Thread(target=reply)
     talker.start()
     listener.listen(stream)
     stop.set()
+    listener.begun.set()
     talker.join()
     stream.close()
     line = json.dumps({"number": number, "sent": sent[0], **listener.facts()})
