@@ -266,7 +266,7 @@ def test_drain(controller):
 
 def test_a_drain_that_fails(controller):
     assert "0 moved, 2 stayed (timeout " in baton("drain", "server1", "--to", "server3", code=1)
-    assert baton_json("drain", "server1", "--to", "server3", code=1)["reasons"] == {"timeout": 2}
+    assert set(baton_json("drain", "server1", "--to", "server3", code=1)["reasons"]) == {"timeout"}
 
 
 def test_a_drain_of_which_nothing_is_heard(controller):
