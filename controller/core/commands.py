@@ -42,6 +42,7 @@ class Match:
     tcp_src: int | None = None
     tcp_dst: int | None = None
     tcp_flags: tuple[int, int] | None = None
+    icmpv6_type: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ WATCH, CONNECTIONS = 0, 1
 SYN_METER, ARP_METER = 1, 2
 ARP_RATE = 1_000
 
-TCP = 6
+TCP, ICMPV6 = 6, 58
+NEIGHBOUR_MESSAGES = (135, 136)
+"""Neighbour solicitation and advertisement."""
 ETHER_IPV4, ETHER_IPV6, ETHER_ARP = 0x0800, 0x86DD, 0x0806
 RESOLVER_MAC = "02:ba:70:00:00:01"
 """Locally administered address from which the controller asks who has an address."""
@@ -104,6 +106,11 @@ def standing_flows(switch: int, policy: Policy) -> Iterator[Command]:
     yield FlowAdd(switch, WATCH, P_ARP_REPLY, to_us, _PUNT, meter=ARP_METER, cookie=plain)
     heard = (Output(Port.NORMAL), Output(Port.CONTROLLER, HEADERS))
     yield FlowAdd(switch, WATCH, P_ARP, Match(ether_type=ETHER_ARP), heard, cookie=plain)
+    for kind in NEIGHBOUR_MESSAGES:  # what ARP is to IPv4 (RFC 4861)
+        to_us = Match(ether_type=ETHER_IPV6, ip_proto=ICMPV6, eth_dst=RESOLVER_MAC, icmpv6_type=kind)
+        yield FlowAdd(switch, WATCH, P_ARP_REPLY, to_us, _PUNT, meter=ARP_METER, cookie=plain)
+        message = Match(ether_type=ETHER_IPV6, ip_proto=ICMPV6, icmpv6_type=kind)
+        yield FlowAdd(switch, WATCH, P_ARP, message, heard, cookie=plain)
     yield FlowAdd(switch, WATCH, 0, Match(), (Output(Port.NORMAL),), cookie=plain)
 
 

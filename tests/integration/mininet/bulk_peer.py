@@ -88,7 +88,8 @@ def converse(connection: socket.socket, path: Path) -> None:
 
 def serve(address: str, port: int, name: str, directory: Path) -> None:
     """Serve for ever."""
-    with socket.create_server((address, port), backlog=64) as listener:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, port), family=family, backlog=64) as listener:
         (directory / f"{name}.ready").touch()
         while True:
             connection, client = listener.accept()

@@ -32,25 +32,32 @@ PLACES = {
     "target": ("h2", "10.0.0.2", 22_222),
 }
 SERVICES = {"gate": "gated", "observe": "observed"}
-SETTINGS = (
-    "".join(f'[servers.{name}]\naddress = "{address}"\nport = {port}\n' for name, (_, address, port) in PLACES.items())
-    + "".join(
+
+
+def settings_of(places):
+    """Return the settings for servers at these places."""
+    servers = "".join(
+        f'[servers.{name}]\naddress = "{address}"\nport = {port}\n' for name, (_, address, port) in places.items()
+    )
+    services = "".join(
         f'[[services]]\nname = "{mode}"\norigin = "{origin}"\nmode = "{mode}"\nhandshake_timeout = 2.0\n'
         f"verdict_timeout = 1.0\n"
         for mode, origin in SERVICES.items()
     )
-    + '[[rules]]\nsid = 1000002\nverdict = "migrate"\nto = "target"\n'
-)
+    return servers + services + '[[rules]]\nsid = 1000002\nverdict = "migrate"\nto = "target"\n'
+
+
+SETTINGS = settings_of(PLACES)
 ENDED = (MigrationCompleted, MigrationFailed, MigrationRolledBack)
 
 
 class Bulk:
     """A connection of h3 that is busy both ways."""
 
-    def __init__(self, net, directory, mode):
+    def __init__(self, net, directory, place):
         self.directory = directory
         directory.mkdir()
-        _, address, port = PLACES[SERVICES[mode]]
+        _, address, port = place
         command = [sys.executable, str(PROGRAM), "drive", address, str(port), str(directory)]
         self.process = net.popen("h3", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._port = 0
@@ -80,17 +87,17 @@ class Bulk:
 class Lab:
     """The network with its servers; the controller is started and killed by the tests."""
 
-    def __init__(self, net: BatonNet, directory: Path, framework: str):
-        self.net, self.directory, self.framework = net, directory, framework
+    def __init__(self, net: BatonNet, directory: Path, framework: str, places=PLACES):
+        self.net, self.directory, self.framework, self.places = net, directory, framework, places
         self.doom_file = net.run_dir / "doom.json"
         self.count = 0
         self.servers = {}
-        for name in PLACES:
+        for name in places:
             self.start_server(name)
 
     def start_server(self, name):
         """Start a server and wait until it listens."""
-        node, address, port = PLACES[name]
+        node, address, port = self.places[name]
         command = [sys.executable, str(PROGRAM), "serve", address, str(port), name, str(self.directory)]
         server = self.servers[name] = self.net.popen(node, command)
         ready = self.directory / f"{name}.ready"
@@ -137,7 +144,7 @@ class Lab:
 
     def bulk(self, mode):
         self.count += 1
-        return Bulk(self.net, self.directory / f"client{self.count}", mode)
+        return Bulk(self.net, self.directory / f"client{self.count}", self.places[SERVICES[mode]])
 
     def bus(self):
         """Return a connection to the controller's bus; it opens a moment after the switch is connected."""
