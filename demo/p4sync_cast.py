@@ -128,15 +128,17 @@ class Cast:
         """What the man in the middle has done so far."""
         return self.mid.ask("{}")
 
-    def seen(self) -> Counter[int]:
-        """Packets of each flow that have come out of p1 and p2. Raises TopoError where some went unseen."""
-        found: Counter[int] = Counter()
+    def seen(self) -> tuple[Counter[int], Counter[int]]:
+        """Packets of each flow that p1 and p2 were offered, and forwarded. Raises TopoError where some went unseen."""
+        offered: Counter[int] = Counter()
+        forwarded: Counter[int] = Counter()
         for witness in self.witnesses:
             answer = witness.ask()
             if answer["lost"]:
                 raise TopoError(f"a witness missed {answer['lost']} packets: this machine is too busy to tell")
-            found.update({int(key): number for key, number in answer["flows"].items()})
-        return found
+            offered.update({int(key): number for key, number in answer["offered"].items()})
+            forwarded.update({int(key): number for key, number in answer["forwarded"].items()})
+        return offered, forwarded
 
     def counted(self, names: Sequence[str] = TAPPED) -> Counter[int]:
         """Packets of each flow that the switches have counted, by key."""

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts what comes out of a P4 switch, at the other end of a wire: `python -m testbed.p4_witness IF SERVICE...`.
+"""Counts what goes into and comes out of a P4 switch, at a wire's end: `python -m testbed.p4_witness IF SERVICE...`.
 
-Frames that come in at the interface are counted, by flow: on both sides of a switch that is all that it has forwarded.
-What was sent to it is no measure: bmv2's capture ring holds some 30 frames and loses more.
+Frames are counted by flow: those that leave by the interface were `offered` to the switch, those that come in were
+`forwarded` by it. What it has counted lies between the two; bmv2 drops frames on a busy machine, before it counts (its
+capture ring holds some 30) and after (its queues hold 64), the embedded target does not.
 
 SERVICE is ADDRESS/TRANSPORT/PORT/NUMBER, for example 10.0.0.1/tcp/80/7. For each line on stdin one line of JSON is
-written: `{"flows": {key: packets}, "lost": frames}` (`lost`: frames that the kernel dropped before they were counted).
-Ends with its stdin. The key is that of docs/p4sync-protocol.md: client address, client port, service.
+written: `{"offered": {key: packets}, "forwarded": {key: packets}, "lost": frames}` (`lost`: frames that the kernel
+dropped before they were seen here). Ends with its stdin. The key is that of docs/p4sync-protocol.md: client address,
+client port, service.
 """
 
 from __future__ import annotations
@@ -18,11 +20,10 @@ import struct
 import sys
 from collections import Counter
 from ipaddress import IPv4Address
-from typing import Any
 
 TRANSPORTS = {"tcp": 6, "udp": 17}
 ETH_P_ALL = 3
-SOL_PACKET, PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 263, 6, 23
+SOL_PACKET, PACKET_STATISTICS = 263, 6
 SO_RCVBUFFORCE = 33
 BUFFER = 64 << 20
 Services = dict[tuple[bytes, int, bytes], int]
@@ -58,10 +59,10 @@ def key_of(frame: bytes, known: Services) -> int | None:
 
 def watch(interface: str, known: Services) -> None:
     """Count until stdin ends."""
-    counted: Counter[int] = Counter()
+    offered: Counter[int] = Counter()
+    forwarded: Counter[int] = Counter()
     lost = 0
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    raw.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
     raw.bind((interface, ETH_P_ALL))
     raw.setblocking(False)
@@ -70,18 +71,17 @@ def watch(interface: str, known: Services) -> None:
         ready, _, _ = select.select([raw, sys.stdin], [], [])
         while True:
             try:
-                frame = raw.recv(64)
+                frame, origin = raw.recvfrom(64)
             except BlockingIOError:
                 break
             key = key_of(frame, known)
             if key is not None:
-                counted[key] += 1
+                (offered if origin[2] == socket.PACKET_OUTGOING else forwarded)[key] += 1
         if sys.stdin in ready:
             if not sys.stdin.readline():
                 return
             lost += struct.unpack("II", raw.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
-            answer: dict[str, Any] = {"flows": {str(key): number for key, number in counted.items()}, "lost": lost}
-            print(json.dumps(answer), flush=True)
+            print(json.dumps({"offered": offered, "forwarded": forwarded, "lost": lost}), flush=True)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_each_switch_serves_its_owner_alone(net: BatonNet) -> None:
 
 
 def test_hosts_reach_each_other_and_each_packet_is_counted(net: BatonNet, clients: dict[str, Client]) -> None:
-    """What has come out of a switch on either side is what it has counted."""
+    """What goes into a switch on either side is what it counts, and comes out."""
     for number, (name, server) in enumerate(SERVERS.items(), 1):
         host = f"h{number}"
         assert net.run("h3", ["ping", "-c", "1", "-W", "5", server]).returncode == 0
@@ -98,11 +98,15 @@ def test_hosts_reach_each_other_and_each_packet_is_counted(net: BatonNet, client
         listener.wait(20)
         deadline = time.monotonic() + 20
         while True:
-            seen, counted = sum(map(ask, witnesses)), clients[name].counters(sc.EVENTS)[14]
-            if seen == counted or time.monotonic() > deadline:
+            seen, counted = (
+                list(map(sum, zip(*map(ask, witnesses), strict=True))),
+                clients[name].counters(sc.EVENTS)[14],
+            )
+            if seen == [counted, counted] or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        assert seen == counted > 20
+        assert seen == [counted, counted]
+        assert counted > 20
         for witness in witnesses:
             witness.stdin.close()
             witness.wait(10)
@@ -116,10 +120,10 @@ def watch(net: BatonNet, node: str, interface: str, server: str) -> subprocess.P
     return witness
 
 
-def ask(witness: subprocess.Popen[str]) -> int:
-    """Packets that a witness has seen."""
+def ask(witness: subprocess.Popen[str]) -> tuple[int, int]:
+    """Packets that a witness has seen going into the switch, and coming out."""
     witness.stdin.write("\n")
     witness.stdin.flush()
     answer = json.loads(witness.stdout.readline())
     assert answer["lost"] == 0
-    return sum(answer["flows"].values())
+    return sum(answer["offered"].values()), sum(answer["forwarded"].values())
