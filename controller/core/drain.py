@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Empty a server: every connection that is there goes to another one, a bounded number at a time.
 
-A connection that cannot be moved now is tried again until it is, or the drain's patience is at an end. Only those that are there when it begins: clients that dial a drained origin afterwards are served by it as before.
+A connection that cannot be moved now is tried again until it is, or the drain's patience is at an end. Only those that
+are there when it begins: clients that dial a drained origin afterwards are served by it as before.
 """
 
 from __future__ import annotations
