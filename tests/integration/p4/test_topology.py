@@ -98,15 +98,14 @@ def test_hosts_reach_each_other_and_each_packet_is_counted(net: BatonNet, client
         listener.wait(20)
         deadline = time.monotonic() + 20
         while True:
-            seen, counted = (
-                list(map(sum, zip(*map(ask, witnesses), strict=True))),
-                clients[name].counters(sc.EVENTS)[14],
-            )
-            if seen == [counted, counted] or time.monotonic() > deadline:
+            offered, forwarded = map(sum, zip(*map(ask, witnesses), strict=True))
+            counted = clients[name].counters(sc.EVENTS)[14]
+            if offered == counted == forwarded or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        assert seen == [counted, counted]
-        assert counted > 20
+        if net.p4_switches()[0].target == "embedded":
+            assert offered == counted == forwarded
+        assert offered >= counted >= forwarded > 20
         for witness in witnesses:
             witness.stdin.close()
             witness.wait(10)
