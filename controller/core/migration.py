@@ -86,6 +86,9 @@ def start(world: World, connection: Connection, server: Server, cut_policy: CutP
         fail(world, connection, "closing", "one end has closed its half already")
     elif ConnectionKey(connection.key.client, server.endpoint) in world.targets:
         fail(world, connection, "in use", "another connection of this client's port is at the target")
+    elif connection.is_open and not connection.agreement.sack:
+        # An end that cannot name what it holds behind a hole would join it, after the cut, to what the next one says.
+        fail(world, connection, "options", "client and origin have agreed on no SACK, so no cut can be known as exact")
     elif fault := _unfit(connection):
         fail(world, connection, *fault)
     else:
