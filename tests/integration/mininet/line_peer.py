@@ -18,6 +18,8 @@ import time
 
 THOUGHT = 0.004
 """Seconds that a server takes to answer."""
+PAUSE = 0.02
+"""Seconds between an answer and the next question: a client that never rests has no quiet moments."""
 
 
 def answer(stream: socket.socket, name: str) -> None:
@@ -56,6 +58,7 @@ def ask(address: str, port: int) -> None:
             if not turns or turns[-1][0] != name:
                 turns.append([name, 0])
             turns[-1][1] += 1  # type: ignore[operator]
+            time.sleep(PAUSE)
     print(json.dumps({"turns": turns}), flush=True)
 
 
