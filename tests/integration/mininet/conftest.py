@@ -115,7 +115,7 @@ def bench(request):
 
 @pytest.fixture
 def new_bench():
-    """Make a bench of a test's own network: servers run, settings are written, controller and analyser are yet to start."""
+    """Make a bench of a test's own network: servers run; controller and analyser are yet to start."""
 
     def make(net):
         bench = Bench(net)
