@@ -19,6 +19,13 @@
 
 set -u -o pipefail
 
+# What an outer make or whoever called it left open is not for the makes in here: descriptors move the numbers of a jobserver.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+for descriptor in /proc/$$/fd/*; do
+    descriptor=${descriptor##*/}
+    [ "$descriptor" -le 2 ] || [ "$descriptor" -eq 255 ] || eval "exec $descriptor>&-"  # 255: bash reads this script there
+done
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(dirname "$here")
 prefix=$repository/build/ovs
@@ -176,7 +183,9 @@ configure() {
         --with-dbdir="$prefix/etc/openvswitch" PYTHON3="$python" CFLAGS="$cflags" &&
         printf '%s\n' "$configuration" > "$work/configured"
 }
-compile() { make -C "$source" -j"$jobs"; }
+# The Makefile first, by itself: config.status, which makes it anew, uses the descriptors 5 and 6 for itself, and where these
+# happen to be those of a jobserver of make -j it fails.
+compile() { make -C "$source" Makefile && make -C "$source" -j"$jobs"; }
 # Installed beside and moved in file by file, so that a switch that runs from this prefix keeps its binaries.
 install_private() {
     local stage=$work/stage
@@ -213,7 +222,7 @@ test_suite() {
     # waiting: those that fail run once more.
     local isolate=()
     unshare --net true 2>/dev/null && isolate=(unshare --net)
-    "${isolate[@]}" sh -c 'ip link set lo up 2>/dev/null; exec "$@"' sh \
+    "${isolate[@]}" sh -c 'ip link set lo up 2>/dev/null; exec "$@"' sh "$python" "$here/reaper.py" \
         make -C "$source" -j"$jobs" check RECHECK=yes TESTSUITEFLAGS="-j$jobs $flags"
 }
 
