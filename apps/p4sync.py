@@ -36,7 +36,7 @@ _REQUIRED_APP = ["apps.bus", "apps.journal"]
 class P4SyncApp(App):  # type: ignore[misc]
     """Follows migrations and serves `StateShipRequested`."""
 
-    _EVENTS: ClassVar[list[type]] = [events.StateShipped, events.StateRejected]
+    _EVENTS: ClassVar[list[type]] = [events.StateFollowed, events.StateShipped, events.StateRejected]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Read the settings; a fault in them ends the process with its mend."""
@@ -57,6 +57,12 @@ class P4SyncApp(App):  # type: ignore[misc]
             if service.name in own.services
         }
         self.following = Following({switch.server: name for name, switch in own.switches.items()}, numbered)
+        followed = [
+            service.name
+            for service in settings.services
+            if service.name in own.services and not servers[service.origin].is_ipv6
+        ]
+        self._followed = (tuple(followed), tuple(switch.server for switch in own.switches.values()))
         self.shippers = {
             name: Shipper(
                 name,
@@ -74,11 +80,12 @@ class P4SyncApp(App):  # type: ignore[misc]
         self._ports: dict[str, tuple[int, int]] = {}
 
     def start(self) -> Any:
-        """Begin to work: two threads for each switch."""
+        """Begin to work: three threads for each switch; from now on cutovers may wait for what goes ahead."""
         thread = super().start()
         for shipper in self.shippers.values():
-            spawn(shipper.work)
-            spawn(shipper.watch)
+            for work in (shipper.go_ahead, shipper.follow, shipper.watch):
+                spawn(work)
+        self.send_event_to_observers(events.StateFollowed(clock(), *self._followed))
         return thread
 
     @set_ev_cls(
@@ -89,6 +96,8 @@ class P4SyncApp(App):  # type: ignore[misc]
             events.MigrationFailed,
             events.MigrationRolledBack,
             events.ConnectionClosed,
+            events.StateShipped,
+            events.StateRejected,
         ]
     )
     def _on_connection(self, event: object) -> None:

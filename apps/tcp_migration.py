@@ -78,6 +78,11 @@ class TcpMigration(OpenFlowApp):
         """An intrusion-detection system reported a packet."""
         self.take(event)
 
+    @set_ev_cls([events.StateFollowed, events.StateShipped, events.StateRejected])
+    def _on_state(self, event: object) -> None:
+        """The state of P4 switches goes along with connections (apps/p4sync.py)."""
+        self.take(event)
+
     @set_ev_cls([events.MigrationRequested, events.DrainRequested, events.StatusRequested])
     def _on_request(self, event: object) -> None:
         """An operator or another program asks for something."""

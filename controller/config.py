@@ -87,6 +87,9 @@ class Service(Section):
     """For how long a quiet moment is waited for before the migration is given up."""
     allow_torn_response: Annotated[bool, Field(strict=True)] = False
     """Policy request: move a request although its answer has begun; the client reads that beginning, then all of it."""
+    hold_for_state: Literal["stay", "go", "off"] = "stay"
+    """With apps/p4sync.py, the cutover waits for the state in P4 switches; without it, stay or go; or do not wait."""
+    state_timeout: Seconds = 0.3
 
 
 class Rule(Section):
@@ -303,6 +306,8 @@ def policy_of(settings: Settings) -> Policy:
                 cut_policy=policy.CutPolicy(service.cut_policy),
                 quiet_timeout=service.quiet_timeout,
                 allow_torn_response=service.allow_torn_response,
+                hold_for_state=policy.Hold(service.hold_for_state),
+                state_timeout=service.state_timeout,
             )
             for service in settings.services
         ),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from controller.core import seq
 from controller.core.commands import Rewrite
-from controller.core.events import SegmentReceived
+from controller.core.events import SegmentReceived, StateRejected, StateShipped
 from controller.core.facts import Facts
 from controller.core.options import Agreement
 from controller.core.policy import CutPolicy, Server, Service
@@ -46,6 +46,8 @@ class Phase(Enum):
     """A SYN went to the target."""
     PROBING = "probing"
     """The target's handshake is finished; it has to prove that it is established."""
+    AWAITING = "awaiting"
+    """The target stands; word is awaited that the connection's state is in the P4 switch before it."""
     WATCHING = "watching"
     """The target stands; a moment is awaited at which nothing is under way."""
     BRAKING = "braking"
@@ -161,6 +163,10 @@ class Attempt:
     """The cut, in the client's view, once it is chosen."""
     failure: str = ""
     """Why it is being undone."""
+    state: StateShipped | StateRejected | None = None
+    """What has become of the state that went ahead, if that was told before the target stood."""
+    held_until: float | None = None
+    """When the wait for it ended, if there was one."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.core import cut, drain, life, migration, mirror, pipeline, status, takeover, tap
+from controller.core import ahead, cut, drain, life, migration, mirror, pipeline, status, takeover, tap
 from controller.core.commands import Command, ResolveHost
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -24,6 +24,9 @@ from controller.core.events import (
     MigrationFailed,
     MigrationRequested,
     SegmentReceived,
+    StateFollowed,
+    StateRejected,
+    StateShipped,
     StatusRequested,
     SwitchConnected,
     SwitchLost,
@@ -55,6 +58,9 @@ class Engine:
             AlertRaised: self._alert,
             MigrationRequested: self._requested,
             DrainRequested: lambda event: drain.start(self.world, event),
+            StateFollowed: lambda event: ahead.follow(self.world, event),
+            StateShipped: self._state_told,
+            StateRejected: self._state_told,
             StatusRequested: lambda event: status.report(self.world, event),
         }
 
@@ -198,6 +204,11 @@ class Engine:
             life.handle(self.world, connection, of_life, event)  # type: ignore[arg-type]
             return
         migration.handle(self.world, connection, migration.TIMERS[event.kind], event)
+
+    def _state_told(self, event: StateShipped | StateRejected) -> None:
+        connection = self.world.connections.get(event.connection) if event.connection is not None else None
+        if connection is not None and event.ahead and event.version == connection.version:
+            migration.handle(self.world, connection, migration.Input.STATE, event)
 
     def _answered(self, token: int) -> Connection | None:
         """Return the connection whose migration waits for this token, if it still does."""

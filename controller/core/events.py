@@ -416,6 +416,18 @@ class FlowMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class StateFollowed:
+    """From now on, the state in P4 switches of these services' connections follows them between these servers.
+
+    For every migration between two of them, `StateShipped` or `StateRejected` with ``ahead`` tells what became of it.
+    """
+
+    time: float
+    services: tuple[str, ...]
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StateShipRequested:
     """Somebody asks to ship a P4 switch's state to another one: ``all`` of it, or only the ``changes``."""
 
@@ -431,6 +443,7 @@ class StateShipped:
     """State has been shipped, verified and committed; ``connection`` is None where it was not for a single one.
 
     ``left`` flows had to stay: their entries at the destination belong to others. ``request`` is of who asked.
+    ``ahead`` is a connection's state before its cutover; the rest follows.
     """
 
     time: float
@@ -442,6 +455,7 @@ class StateShipped:
     connection: ConnectionKey | None = None
     version: int = 0
     request: str = ""
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,3 +469,4 @@ class StateRejected:
     connection: ConnectionKey | None = None
     version: int = 0
     request: str = ""
+    ahead: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from controller.core import cut, seq, tap, target, watch
+from controller.core import ahead, cut, seq, tap, target, watch
 from controller.core.commands import ResolveHost
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.errors import TransitionError
@@ -41,6 +41,8 @@ class Input(Enum):
     UNQUIET = "never quiet"
     FROM_CLIENT = "client segment"
     FROM_SERVER = "server segment"
+    STATE = "state told"
+    STATE_LATE = "state late"
     DONE = "flows stand"
     REFUSED = "switch refused"
 
@@ -56,6 +58,7 @@ TIMERS = {
     "thaw": Input.THAW,
     "quiet": Input.QUIET,
     "unquiet": Input.UNQUIET,
+    ahead.TIMER: Input.STATE_LATE,
 }
 """Which input the timer of each kind is."""
 
@@ -148,8 +151,9 @@ def _frozen(world: World, connection: Connection, attempt: Attempt, event: objec
 
 
 def _deadline_of_gate(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
-    """A freeze has a deadline of its own."""
-    if not connection.is_open:
+    """A freeze has a deadline of its own; the one of before a wait for the state is over."""
+    patience, since = connection.service.handshake_timeout, attempt.held_until
+    if not connection.is_open and (since is None or world.now - since > 0.9 * patience):
         _deadline(world, connection, attempt, event)
 
 
@@ -177,25 +181,27 @@ Handler = Callable[[World, Connection, Attempt, Any], None]
 
 _ORDER = tuple(Phase)
 _ROWS: dict[Input, tuple[Handler, ...]] = {
-    # in this order: locating, connecting, probing, watching, braking, measuring, committing, undoing
-    Input.LOCATED: (target.connect, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore),
-    Input.SYNACK: (_ignore, target.synack, target.prove, _ignore, _ignore, _ignore, _ignore, _ignore),
-    Input.SEGMENT: (_ignore, target.clear, target.prove, target.speak, target.speak, target.speak, _misplaced, _ignore),
-    Input.RESET: (_ignore, target.reset, target.reset, target.reset, target.reset, target.reset, target.reset, _ignore),
-    Input.RETRY: (_ignore, target.retry, target.retry, _ignore, _ignore, _ignore, _ignore, _ignore),
-    Input.DEADLINE: (_deadline, _deadline, _deadline, _ignore, _ignore, _ignore, _deadline_of_gate, _ignore),
-    Input.BRAKED: (_ignore, _ignore, _ignore, _ignore, cut.measure, _ignore, _ignore, _ignore),
-    Input.ASK: (_ignore, _ignore, _ignore, _ignore, _ignore, cut.ask, _ignore, cut.ask),
-    Input.FROZEN: (_ignore, _ignore, _ignore, _ignore, _frozen, _frozen, _frozen, _ignore),
-    Input.THAW: (_ignore, _ignore, _ignore, _ignore, _ignore, _ignore, _ignore, thaw),
-    Input.FROM_CLIENT: (_pass_on, _pass_on, _pass_on, _pass_on, _pass_on, cut.from_client, cut.hold, cut.from_client),
-    Input.FROM_SERVER: (_pass_on, _pass_on, _pass_on, _pass_on, _pass_on, cut.from_server, _ignore, cut.from_server),
-    Input.DONE: (_ignore, _ignore, _ignore, watch.watching, _ignore, cut.measuring, cut.commit, cut.measuring),
-    Input.REFUSED: (*(_switch_refused,) * 7, thaw),
-    Input.CLIENT_HEARD: (*(_ignore,) * 3, watch.client_heard, _ignore, watch.client_stirs, _ignore, _ignore),
-    Input.SERVER_HEARD: (*(_ignore,) * 3, watch.server_heard, *(_ignore,) * 4),
-    Input.QUIET: (*(_ignore,) * 3, watch.quiet, *(_ignore,) * 4),
-    Input.UNQUIET: (*(_ignore,) * 3, _deadline, *(_ignore,) * 4),
+    # in this order: locating, connecting, probing, awaiting, watching, braking, measuring, committing, undoing
+    Input.LOCATED: (target.connect, *(_ignore,) * 8),
+    Input.SYNACK: (_ignore, target.synack, target.prove, *(_ignore,) * 6),
+    Input.SEGMENT: (_ignore, target.clear, target.prove, *(target.speak,) * 4, _misplaced, _ignore),
+    Input.RESET: (_ignore, *(target.reset,) * 7, _ignore),
+    Input.RETRY: (_ignore, target.retry, target.retry, *(_ignore,) * 6),
+    Input.DEADLINE: (_deadline, _deadline, _deadline, *(_ignore,) * 4, _deadline_of_gate, _ignore),
+    Input.STATE: (ahead.note, ahead.note, ahead.note, ahead.told, *(_ignore,) * 5),
+    Input.STATE_LATE: (*(_ignore,) * 3, ahead.late, *(_ignore,) * 5),
+    Input.BRAKED: (*(_ignore,) * 5, cut.measure, _ignore, _ignore, _ignore),
+    Input.ASK: (*(_ignore,) * 6, cut.ask, _ignore, cut.ask),
+    Input.FROZEN: (*(_ignore,) * 5, _frozen, _frozen, _frozen, _ignore),
+    Input.THAW: (*(_ignore,) * 8, thaw),
+    Input.FROM_CLIENT: (*(_pass_on,) * 6, cut.from_client, cut.hold, cut.from_client),
+    Input.FROM_SERVER: (*(_pass_on,) * 6, cut.from_server, _ignore, cut.from_server),
+    Input.DONE: (*(_ignore,) * 4, watch.watching, _ignore, cut.measuring, cut.commit, cut.measuring),
+    Input.REFUSED: (*(_switch_refused,) * 8, thaw),
+    Input.CLIENT_HEARD: (*(_ignore,) * 4, watch.client_heard, _ignore, watch.client_stirs, _ignore, _ignore),
+    Input.SERVER_HEARD: (*(_ignore,) * 4, watch.server_heard, *(_ignore,) * 4),
+    Input.QUIET: (*(_ignore,) * 4, watch.quiet, *(_ignore,) * 4),
+    Input.UNQUIET: (*(_ignore,) * 4, _deadline, *(_ignore,) * 4),
 }
 TABLE: dict[tuple[Phase, Input], Handler] = {
     (phase, row): handler for row, handlers in _ROWS.items() for phase, handler in zip(_ORDER, handlers, strict=True)
@@ -206,7 +212,10 @@ _FREEZE = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
 MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
     (Phase.LOCATING, Input.LOCATED): (Phase.CONNECTING,),
     (Phase.CONNECTING, Input.SYNACK): (Phase.PROBING, None),
-    (Phase.PROBING, Input.SEGMENT): (Phase.WATCHING, Phase.BRAKING, Phase.COMMITTING, None),
+    (Phase.PROBING, Input.SEGMENT): (Phase.AWAITING, Phase.WATCHING, Phase.BRAKING, Phase.COMMITTING, None),
+    (Phase.AWAITING, Input.STATE): (Phase.WATCHING, Phase.BRAKING, Phase.COMMITTING, None),
+    (Phase.AWAITING, Input.STATE_LATE): (Phase.WATCHING, Phase.BRAKING, Phase.COMMITTING, None),
+    **{(Phase.AWAITING, what): (None,) for what in (Input.SEGMENT, Input.RESET, Input.REFUSED)},
     (Phase.WATCHING, Input.QUIET): (Phase.MEASURING,),
     (Phase.MEASURING, Input.CLIENT_HEARD): (Phase.WATCHING,),
     **{(Phase.WATCHING, what): (None,) for what in (Input.UNQUIET, Input.CLIENT_HEARD, Input.SERVER_HEARD)},

@@ -21,6 +21,17 @@ class CutPolicy(Enum):
     """Before the client's last request, which the target is given too: the one exception to exactly once."""
 
 
+class Hold(Enum):
+    """Whether a cutover waits until the connection's state is in the P4 switch before the target (`apps/p4sync.py`)."""
+
+    STAY = "stay"
+    """It waits; without the state the connection stays where it is."""
+    GO = "go"
+    """It waits, and goes on without the state where that is refused, or does not come in time."""
+    OFF = "off"
+    """It does not wait: the state arrives when it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A place where connections can live; ``mac`` None means that it is learned."""
@@ -48,6 +59,9 @@ class Service:
     """For how long a quiet moment is waited for."""
     allow_torn_response: bool = False
     """Whether a request may move although the old server has answered part of it."""
+    hold_for_state: Hold = Hold.STAY
+    state_timeout: float = 0.3
+    """For how long the cutover waits, once the target stands, for state that goes ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,8 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     analyser_port: str | None = None
     limits: Limits = Limits()
+    rewriting: frozenset[int] = frozenset()
+    """Switches that rewrite; empty: the first one does."""
 
     def judge(self, alert: AlertRaised) -> Rule | None:
         """Return the first rule that speaks of the alert."""

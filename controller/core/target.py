@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core import pipeline, seq, stand_in
+from controller.core.ahead import begin
 from controller.core.connection import Attempt, Connection, Phase
 from controller.core.errors import NotMigratableError
 from controller.core.events import TargetEstablished
 from controller.core.options import agree, check_target, offer
 from controller.core.rollback import fail, shifted
 from controller.core.segment import ACK, CWR, ECE, FIN, PSH, RST, SYN, Segment, Timestamps
-from controller.core.watch import begin
 from controller.core.world import World
 
 RETRIES = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,31 @@ from controller.p4sync.control import AgentControl
 from controller.p4sync.errors import ControlError
 from controller.p4sync.following import SetVerdict, ShipFlow
 from controller.p4sync.plan import Plan
+from controller.p4sync.protocol import describe_key
 
 WAITING = 4_096
 """Wishes that may wait for an agent; further ones are rejected."""
 SHIP_TIME = 120.0
 PATIENCE = 10.0
-"""Seconds that a single connection's state may take: its migration does not wait."""
+"""Seconds that connections' state may take; whether a migration waits so long is its service's `state_timeout`."""
 MARKER_TIME = 1.0
 AGAIN = 1.0
 """Seconds between two attempts to reach an agent that is watched."""
+
+TOGETHER = 256
+"""Wishes that are looked at together: flows that take the same way share a session."""
+REMEMBERED = 1_024
+"""Own jobs that are known again when their results are announced to everybody."""
 
 log = logging.getLogger(__name__)
 PLANS: dict[str, Callable[[], Plan]] = {"all": plan.drain, "changes": plan.changes}
 
 
 class Shipper:
-    """One agent as the controller uses it; `work` and `watch` each need a thread, of whatever kind."""
+    """One agent as the controller uses it; `go_ahead`, `follow` and `watch` each need a thread, of whatever kind.
+
+    What a cutover waits for never stands behind what only follows.
+    """
 
     def __init__(
         self,
@@ -51,98 +61,102 @@ class Shipper:
         self._switch, self._path = switch, path
         self._publish, self._clock, self._sleep = publish, clock, sleep
         self._settle, self._send_frame = settle, send_frame
-        self._wishes = queue()
-        self._own: set[str] = set()
-        self._agent: AgentControl | None = None
+        self._ahead, self._behind = _Lane(queue()), _Lane(queue())
+        self._own: deque[str] = deque(maxlen=REMEMBERED)
         self._is_stopped = False
 
     def add(self, wish: SetVerdict | ShipFlow | StateShipRequested) -> None:
-        """Take a wish; it is done after those before it."""
-        if self._wishes.qsize() < WAITING:
-            self._wishes.put((self._clock(), wish))
+        """Take a wish; it is done after those of its kind before it."""
+        is_urgent = isinstance(wish, SetVerdict) or (isinstance(wish, ShipFlow) and wish.is_ahead)
+        queue = (self._ahead if is_urgent else self._behind).queue
+        if queue.qsize() < WAITING:
+            queue.put((self._clock(), wish))
         elif not isinstance(wish, SetVerdict):
             self._reject(wish, f"{WAITING} wishes wait for the agent of {self._switch} already")
 
     def stop(self) -> None:
-        """Let both threads end."""
+        """Let the threads end."""
         self._is_stopped = True
-        self._wishes.put((0.0, None))
+        for lane in (self._ahead, self._behind):
+            lane.queue.put((0.0, None))
 
     # ---- wishes ----
 
-    def work(self) -> None:
-        """Do one wish after the other."""
+    def go_ahead(self) -> None:
+        """Set verdicts, and ship what goes ahead of cutovers."""
+        self._work(self._ahead)
+
+    def follow(self) -> None:
+        """Ship what follows cutovers, and what is asked for."""
+        self._work(self._behind)
+
+    def _work(self, lane: _Lane) -> None:
         while not self._is_stopped:
-            since, wish = self._wishes.get()
-            if wish is None:
-                return
-            try:
-                self._do(since, wish)
-            except ControlError as error:
-                self._drop()
+            waiting = [lane.queue.get()]
+            while lane.queue.qsize() and len(waiting) < TOGETHER:
+                waiting.append(lane.queue.get())
+            for since, wishes in _together(waiting):
+                self._try(lane, since, wishes)
+
+    def _try(self, lane: _Lane, since: float, wishes: list[Any]) -> None:
+        try:
+            self._do(lane, since, wishes)
+        except ControlError as error:
+            lane.drop()
+            for wish in wishes:
                 if isinstance(wish, SetVerdict):
                     log.warning("%s: no verdict set: %s", self._switch, error)
                 else:
                     self._reject(wish, str(error))
 
-    def _do(self, since: float, wish: SetVerdict | ShipFlow | StateShipRequested) -> None:
-        if isinstance(wish, SetVerdict):
-            self._reach().request("verdict", key=wish.key, verdict=int(wish.verdict))
+    def _do(self, lane: _Lane, since: float, wishes: list[Any]) -> None:
+        """Do wishes that go together: flows that take the same way, or a single wish of another kind."""
+        first = wishes[0]
+        if isinstance(first, SetVerdict):
+            lane.reach(self._path).request("verdict", key=first.key, verdict=int(first.verdict))
             return
-        if isinstance(wish, StateShipRequested):
-            if wish.what not in PLANS:
-                raise ControlError(f"cannot ship {wish.what!r}; choose {' or '.join(PLANS)}")
-            wanted, limit = PLANS[wish.what](), SHIP_TIME
+        if isinstance(first, StateShipRequested):
+            if first.what not in PLANS:
+                raise ControlError(f"cannot ship {first.what!r}; choose {' or '.join(PLANS)}")
+            wanted, limit = PLANS[first.what](), SHIP_TIME
         else:
-            if wish.release and not self._is_marked():
+            if first.release and not self._is_marked(lane):
                 self._sleep(max(0.0, since + self._settle - self._clock()))
-            wanted, limit = plan.single_flows([wish.key], wish.release), PATIENCE
-        done = self._reach().ship(wish.destination, wanted, limit, begun=self._own.add)
-        self._own.discard(done["job"])
+            wanted = plan.single_flows([wish.key for wish in wishes], first.release)
+            limit = PATIENCE
+        done = lane.reach(self._path).ship(first.destination, wanted, limit, begun=self._own.append)
+        for wish in wishes:
+            self._tell(wish, done)
+
+    def _tell(self, wish: ShipFlow | StateShipRequested, done: dict[str, Any]) -> None:
+        """Publish what has become of a wish."""
+        label = _label(wish)
         if done["result"] != "committed":
             self._reject(wish, f"{'lost: ' if done['result'] == 'lost' else ''}{done['reason']}")
-            return
-        label = _label(wish)
-        self._publish(
-            StateShipped(
-                self._clock(),
-                self._switch,
-                wish.destination,
-                done["packets"],
-                len(done["left"]),
-                done["seconds"],
-                **label,
-            )
-        )
+        elif isinstance(wish, ShipFlow) and describe_key(wish.key) in done["left"]:
+            self._reject(wish, f"its entry at {wish.destination} belongs to another flow")
+        else:
+            facts = (self._clock(), self._switch, wish.destination, done["packets"])
+            self._publish(StateShipped(*facts, len(done["left"]), done["seconds"], **label))
 
-    def _is_marked(self) -> bool:
+    def _is_marked(self, lane: _Lane) -> bool:
         """Send a marker behind the last packets, and wait until the switch has seen it; False: it did not get there."""
-        agent = self._reach()
+        agent = lane.reach(self._path)
         session, token = secrets.randbelow((1 << 32) - 1) + 1, secrets.randbits(64)
         agent.send("marker", session=session, token=token, timeout=MARKER_TIME)
         if not self._send_frame(bytes.fromhex(agent.receive(MARKER_TIME, "answer")["frame"])):
-            self._drop()  # nobody waits for this one
+            lane.drop()  # nobody waits for this one
             return False
         try:
             return agent.wait("marked", 2 * MARKER_TIME) is not None
         except ControlError as error:
             log.warning("%s: %s; waiting %g s instead", self._switch, error, self._settle)
-            self._drop()
+            lane.drop()
             return False
 
     def _reject(self, wish: ShipFlow | StateShipRequested, reason: str) -> None:
         log.warning("%s -> %s: not shipped: %s", self._switch, wish.destination, reason)
         self._publish(StateRejected(self._clock(), self._switch, wish.destination, reason, **_label(wish)))
-
-    def _reach(self) -> AgentControl:
-        if self._agent is None:
-            self._agent = AgentControl(self._path)
-        return self._agent
-
-    def _drop(self) -> None:
-        if self._agent is not None:
-            self._agent.close()
-            self._agent = None
 
     # ---- what others began ----
 
@@ -169,7 +183,42 @@ class Shipper:
             self._publish(StateRejected(*facts, f"{'lost: ' if done['result'] == 'lost' else ''}{done['reason']}"))
 
 
+class _Lane:
+    """Wishes in order, and a connection to the agent for them."""
+
+    def __init__(self, queue: Any) -> None:
+        self.queue = queue
+        self._agent: AgentControl | None = None
+
+    def reach(self, path: Path) -> AgentControl:
+        """Return the connection; raises ControlError where there is no agent."""
+        if self._agent is None:
+            self._agent = AgentControl(path)
+        return self._agent
+
+    def drop(self) -> None:
+        """Begin with another connection next time."""
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+
+def _together(waiting: list[tuple[float, Any]]) -> list[tuple[float, list[Any]]]:
+    """Return wishes in order, flows that take the same way in one group; a group's time is that of its newest wish.
+
+    What is behind the end of all work (None) is left out.
+    """
+    groups: dict[object, tuple[float, list[Any]]] = {}
+    for number, (since, wish) in enumerate(waiting):
+        if wish is None:
+            break
+        name = (wish.destination, wish.release) if isinstance(wish, ShipFlow) else number
+        _, wishes = groups.get(name, (since, []))
+        groups[name] = (since, [*wishes, wish])
+    return list(groups.values())
+
+
 def _label(wish: ShipFlow | StateShipRequested) -> dict[str, Any]:
     if isinstance(wish, ShipFlow):
-        return {"connection": wish.connection, "version": wish.version}
+        return {"connection": wish.connection, "version": wish.version, "ahead": wish.is_ahead}
     return {"request": wish.request}

@@ -16,16 +16,16 @@ from controller.core.connection import Phase, State
 from topo import BatonNet, wait_for
 
 from .takeover_lab import DEADLINE, SERVICES, SETTINGS, Lab
-from .test_takeover import OBSERVED_ONLY
+from .test_takeover import OBSERVED_ONLY, PHASES
 
 LATE = tuple(phase.value for phase in (*OBSERVED_ONLY, Phase.COMMITTING))
 FULL = bool(os.environ.get("BATON_EVERY_STEP"))
 STEPS = {
     "gate": [
         State.HELD.value,
-        *(f"{State.MOVING.value}/{phase.value}" for phase in Phase if phase not in OBSERVED_ONLY),
+        *(f"{State.MOVING.value}/{phase.value}" for phase in PHASES if phase not in OBSERVED_ONLY),
     ],
-    "observe": [f"{State.SERVED.value}/{phase.value}" for phase in Phase],
+    "observe": [f"{State.SERVED.value}/{phase.value}" for phase in PHASES],
 }
 
 

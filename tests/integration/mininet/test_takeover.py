@@ -18,15 +18,17 @@ from .takeover_lab import DEADLINE, SERVICES, SETTINGS, Lab
 
 FULL = bool(os.environ.get("BATON_EVERY_STEP"))
 OBSERVED_ONLY = (Phase.WATCHING, Phase.BRAKING, Phase.MEASURING, Phase.UNDOING)
+PHASES = tuple(phase for phase in Phase if phase is not Phase.AWAITING)
+"""Those of a network without P4 switches; tests/integration/p4sync has the other one."""
 STEPS = {
     "gate": [
         *(state.value for state in (State.OPENING, State.GATED, State.HELD)),
-        *(f"{State.MOVING.value}/{phase.value}" for phase in Phase if phase not in OBSERVED_ONLY),
+        *(f"{State.MOVING.value}/{phase.value}" for phase in PHASES if phase not in OBSERVED_ONLY),
         *(state.value for state in (State.SERVED, State.CLOSING)),
     ],
     "observe": [
         *(state.value for state in (State.OPENING, State.SERVED)),
-        *(f"{State.SERVED.value}/{phase.value}" for phase in Phase),
+        *(f"{State.SERVED.value}/{phase.value}" for phase in PHASES),
         State.CLOSING.value,
     ],
 }
@@ -42,7 +44,7 @@ CASES = [
 def test_no_step_is_forgotten():
     told = {step.partition("/")[::2] for steps in STEPS.values() for step in steps}
     assert {state for state, _ in told} == {state.value for state in State}
-    assert {phase for _, phase in told if phase} == {phase.value for phase in Phase}
+    assert {phase for _, phase in told if phase} == {phase.value for phase in PHASES}
 
 
 @pytest.fixture(scope="module", params=["ryu", "os_ken"] if FULL else ["ryu"])

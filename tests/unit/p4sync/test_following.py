@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controller.core import events
 from controller.core.segment import ConnectionKey, Endpoint
 from controller.p4sync.following import Following, SetVerdict, ShipFlow
@@ -32,16 +34,51 @@ def test_ahead_and_behind() -> None:
     assert app.handle(started("s2", "s1")) == [ShipFlow("p2", "p1", KEY, False, CONNECTION, 3)]
 
 
-def test_what_went_ahead_comes_back() -> None:
-    for end in (
-        events.MigrationFailed(0.0, CONNECTION, 3, "s2", "refused", ""),
-        events.MigrationRolledBack(0.0, CONNECTION, 3, "s2", "deadline"),
-    ):
-        app = following()
-        assert app.handle(end) == []
-        app.handle(started())
-        assert app.handle(end) == [ShipFlow("p2", "p1", KEY, True, CONNECTION, 3)]
-        assert app.handle(end) == []
+def arrived(is_there: bool = True, version: int = 3, ahead: bool = True) -> events.StateShipped | events.StateRejected:
+    label = {"connection": CONNECTION, "version": version, "ahead": ahead}
+    if is_there:
+        return events.StateShipped(0.0, "p1", "p2", 1, 0, 0.01, **label)
+    return events.StateRejected(0.0, "p1", "p2", "forged", **label)
+
+
+ENDS = [
+    events.MigrationFailed(0.0, CONNECTION, 3, "s2", "refused", ""),
+    events.MigrationRolledBack(0.0, CONNECTION, 3, "s2", "deadline"),
+    events.ConnectionClosed(0.0, CONNECTION, 3, "rst"),
+]
+BACK = ShipFlow("p2", "p1", KEY, True, CONNECTION, 3)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_went_ahead_comes_back_once_it_is_there(end: object) -> None:
+    app = following()
+    assert app.handle(end) == []
+    app.handle(started())
+    assert app.handle(arrived()) == []
+    assert app.handle(end) == [BACK]
+    assert app.handle(end) == []
+    app.handle(started())
+    assert app.handle(end) == [], "it may still be on its way"
+    assert app.handle(arrived(version=2)) == app.handle(arrived(ahead=False)) == []
+    assert app.handle(arrived()) == [BACK]
+    assert app.handle(arrived()) == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_was_rejected_has_nothing_to_come_back(end: object) -> None:
+    app = following()
+    app.handle(started())
+    assert app.handle(arrived(False)) == app.handle(end) == []
+    app.handle(started())
+    assert app.handle(end) == app.handle(arrived(False)) == app.handle(arrived()) == []
+
+
+def test_what_is_ahead_of_a_cutover_stays() -> None:
+    app = following()
+    app.handle(started())
+    app.handle(arrived())
+    app.handle(completed("s1", "s2"))
+    assert app.handle(ENDS[2]) == app.handle(arrived()) == []
 
 
 def test_verdicts_go_to_where_the_connection_is() -> None:

@@ -22,7 +22,7 @@ from controller.p4sync import plan
 from controller.p4sync.control import AgentControl
 from controller.p4sync.errors import ControlError
 from controller.p4sync.following import SetVerdict, ShipFlow
-from controller.p4sync.protocol import Verdict, marker_frame
+from controller.p4sync.protocol import Verdict, describe_key, marker_frame
 from controller.p4sync.shipper import Shipper
 
 CONNECTION = ConnectionKey(Endpoint("10.0.9.9", 40000), Endpoint("10.0.0.1", 80))
@@ -93,7 +93,8 @@ class Work:
         self.shipper = Shipper(
             "p1", path, self.told.put, time.monotonic, queue.Queue, self._sleep, settle, self._send_frame
         )
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (self.shipper.work, self.shipper.watch)]
+        works = (self.shipper.go_ahead, self.shipper.follow, self.shipper.watch)
+        self._threads = [threading.Thread(target=run, daemon=True) for run in works]
         for thread in self._threads:
             thread.start()
 
@@ -132,7 +133,7 @@ def test_a_connections_state_is_shipped(work: Work, agent: StandIn) -> None:
     event = work.event()
     assert isinstance(event, StateShipped)
     assert (event.source, event.destination, event.packets) == ("p1", "p2", 3)
-    assert (event.connection, event.version) == (CONNECTION, 4)
+    assert (event.connection, event.version, event.ahead) == (CONNECTION, 4, True)
     asked = [frame for frame in agent.asked if frame["kind"] != "watch"]
     assert asked[0] == {"kind": "verdict", "key": 5, "verdict": 1}
     assert plan.plan_of(asked[1]["plan"]) == plan.single_flows([5], False)
@@ -163,6 +164,55 @@ def test_without_a_marker_the_last_packets_are_waited_for(work: Work, agent: Sta
     assert isinstance(work.event(), StateShipped)
     assert [seconds for seconds in work.slept if 2.0 < seconds <= 3.0]
     assert next(frame for frame in agent.asked if frame["kind"] == "ship")["plan"]["release"] is True
+
+
+def test_what_goes_ahead_does_not_wait_for_what_follows(work: Work, agent: StandIn) -> None:
+    """A marker that is lost holds up only what follows cutovers."""
+    go_on = threading.Event()
+    work.carries_frames = True
+
+    def lost(_: dict[str, Any]) -> list[dict[str, Any]]:
+        go_on.wait(DEADLINE)
+        return [{"kind": "answer", "frame": "00"}, {"kind": "error", "error": "the marker did not arrive in time"}]
+
+    agent.answers["marker"] = lost
+    work.shipper.add(flow(True))
+    work.shipper.add(flow(False))
+    first = work.event()
+    go_on.set()
+    assert (first.ahead, work.event().ahead) == (True, False)
+
+
+def test_flows_that_take_the_same_way_share_a_session(agent: StandIn, tmp_path: Path) -> None:
+    """Also where one of them has to stay, which is told of that one alone."""
+    made = Work(tmp_path / "p1.control")
+    agent.answers["ship"] = lambda _: [
+        {"kind": "answer", "job": "j1"},
+        DONE | {"job": "j1", "left": [describe_key(6)]},
+    ]
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(_: dict[str, Any]) -> list[dict[str, Any]]:
+        began.set()
+        go_on.wait(DEADLINE)
+        return [{"kind": "answer"}]
+
+    agent.answers["verdict"] = slow
+    made.shipper.add(SetVerdict("p1", 5, Verdict.FORWARD))
+    assert began.wait(DEADLINE)
+    wishes = [
+        ShipFlow("p1", to, key, False, CONNECTION, version)
+        for version, (to, key) in enumerate([("p2", 5), ("p3", 5), ("p2", 6), ("p2", 7)])
+    ]
+    for wish in wishes:
+        made.shipper.add(wish)
+    go_on.set()
+    told = sorted((made.event() for _ in wishes), key=lambda event: event.version)
+    assert [type(event) for event in told] == [StateShipped, StateShipped, StateRejected, StateShipped]
+    assert "belongs to another flow" in told[2].reason
+    shipped = [(frame["to"], plan.plan_of(frame["plan"])) for frame in agent.asked if frame["kind"] == "ship"]
+    assert shipped == [("p2", plan.single_flows([5, 6, 7], False)), ("p3", plan.single_flows([5], False))]
+    made.end()
 
 
 def test_a_request_is_answered_with_its_name(work: Work, agent: StandIn) -> None:
