@@ -173,10 +173,10 @@ class Demo:
 
     def ship(self) -> None:
         """What an operator types: `baton ship --from p1 --to p2 --all`."""
-        command = [sys.executable, "-m", "controller.cli.main", "ship", "--from", "p1", "--to", "p2", "--all", "--json"]
+        command = [sys.executable, "-m", "controller.cli.main", "ship", "--from", "p1", "--to", "p2", "--all"]
         self.note("operator", "baton ship --from p1 --to p2 --all")
         done = subprocess.run(
-            command,
+            [*command, "--json", "--progress"],
             cwd=topo.REPOSITORY,
             env={**os.environ, **self.net.environment},
             stdout=subprocess.PIPE,

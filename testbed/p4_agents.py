@@ -67,11 +67,16 @@ def settings(spec: p4.P4Spec, suite: str = "polynomial", services: tuple[Service
 def start_agents(net: BatonNet, suite: str = "polynomial") -> dict[str, AgentControl]:
     """Start an agent beside each P4 switch of a network and wait until all are ready. Raises TopoError."""
     folder = net.run_dir / "p4sync"
+    prepare(folder, suite)
+    started = {spec.name: start_agent(net, spec.name) for spec in p4.SWITCHES}
+    return {name: connect(folder, name, process) for name, process in started.items()}
+
+
+def prepare(folder: Path, suite: str = "polynomial") -> None:
+    """Write keys and settings of all agents."""
     for spec in p4.SWITCHES:
         keys.new_pair(keys.ED25519, folder / f"{spec.name}.key", folder / f"{spec.name}.pub")
         (folder / f"{spec.name}.toml").write_text(settings(spec, suite))
-    started = {spec.name: start_agent(net, spec.name) for spec in p4.SWITCHES}
-    return {name: connect(folder, name, process) for name, process in started.items()}
 
 
 def start_agent(net: BatonNet, name: str) -> subprocess.Popen[bytes]:

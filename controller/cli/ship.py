@@ -7,16 +7,15 @@ Exit code 0: shipped and committed; 1: asked for, but not shipped; 2: it could n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from controller.cli.report import console
+from controller.cli.ship_progress import Step, shown
 from controller.config import agent_socket, load
 from controller.core.errors import BatonError, ConfigError
 from controller.p4sync import plan
@@ -31,7 +30,6 @@ FAILED, NOT_ASKED = 1, 2
 NAMED = 4
 """Flows that are named when some had to stay."""
 ARRAYS = {"clients": Array.CLIENTS, "flows": Array.FLOWS}
-Step = Callable[[dict[str, Any]], None]
 
 
 @app.command()
@@ -50,11 +48,15 @@ def ship(
         Path | None, typer.Option(help="The agent's socket, if it is not where it is looked for.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    progress: Annotated[
+        bool | None, typer.Option(help="Show on stderr how far it is.", show_default="unless --json")
+    ] = None,
 ) -> None:
     """Ship a switch's state: what changed since the last time, or what the options say."""
     try:
         wanted = plan_of(everything, flow or [], array)
-        with AgentControl(control or _socket(source)) as agent, _progress(as_json) as step:
+        is_shown = not as_json if progress is None else progress
+        with AgentControl(control or _socket(source)) as agent, _progress(f"{source} -> {to}", is_shown) as step:
             done = agent.ship(to, wanted, timeout, step)
     except BatonError as error:
         if as_json:
@@ -124,18 +126,5 @@ def _socket(switch: str) -> Path:
     return path
 
 
-@contextmanager
-def _progress(is_silent: bool) -> Iterator[Step]:
-    """Show on stderr how much of the ranges is behind and how many packets arrived, if it is a terminal."""
-    screen = Console(stderr=True)
-    if is_silent or not screen.is_terminal:
-        yield lambda frame: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[staged]} packets"))
-    with Progress(*columns, TimeElapsedColumn(), console=screen, transient=True) as bar:
-        task = bar.add_task("shipping", total=None, staged=0)
-
-        def step(frame: dict[str, Any]) -> None:
-            bar.update(task, completed=frame["walked"], total=frame["total"], staged=frame["staged"])
-
-        yield step
+def _progress(title: str, is_wanted: bool) -> AbstractContextManager[Step]:
+    return shown(title, Console(stderr=True)) if is_wanted else nullcontext(lambda frame: None)

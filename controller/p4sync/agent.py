@@ -174,6 +174,7 @@ class Agent:
             await self.close()
 
     async def close(self) -> None:
-        """Let go of the journal and the switch."""
+        """Let go of the journal, the peers and the switch."""
+        self.jobs.close()
         self._journal.close()
         await self.switch.client.close()

@@ -18,6 +18,7 @@ from controller.p4sync.errors import ControlError, P4SyncError
 from controller.p4sync.journal import Journal
 from controller.p4sync.keys import PrivateKey, PublicKey
 from controller.p4sync.outputs import Outcome, Progress, Result
+from controller.p4sync.peer_link import PeerLink
 from controller.p4sync.plan import Flows, Plan, Round
 from controller.p4sync.protocol import Mode, Report, describe_key
 from controller.p4sync.sending import Sending
@@ -85,6 +86,7 @@ class Jobs:
         """Begin with what the journal has left."""
         self._settings, self._key, self._peer_keys = settings, key, peer_keys
         self._switch, self._journal = switch, journal
+        self._links = {name: PeerLink(name, peer.address, settings.id, key) for name, peer in settings.peers.items()}
         self._waiting: deque[Job] = deque()
         self._wake = asyncio.Event()
         self.current: Job | None = None
@@ -152,6 +154,11 @@ class Jobs:
         """Return the numbers of the sessions that the switch should know as a source."""
         machine = self.sending.machine if self.sending else None
         return {machine.session} if machine is not None and machine.is_open else set()
+
+    def close(self) -> None:
+        """Let go of the peers."""
+        for link in self._links.values():
+            link.close()
 
     # ---- running ----
 
@@ -280,7 +287,8 @@ class Jobs:
         self, to: str, wanted: Plan, labels: dict[str, Any], progress: Callable[[Progress], None] = lambda now: None
     ) -> Sending:
         peer_key = self._peer_keys[to]
-        return Sending(self._settings, self._key, peer_key, to, self._switch, self._journal, wanted, labels, progress)
+        link, switch, journal = self._links[to], self._switch, self._journal
+        return Sending(self._settings, self._key, peer_key, to, link, switch, journal, wanted, labels, progress)
 
     async def _avoid(self, job: Job, wanted: Plan) -> list[Plan]:
         """Return plans without the flows that would meet other flows' entries at the destination."""

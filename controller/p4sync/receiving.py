@@ -161,10 +161,10 @@ class Receiving:
             return {"kind": "conflicts", "keys": [], "error": str(error)}
 
     def _offered(self, link: links.Link, name: str, frame: links.Frame, body: dict[str, Any]) -> None:
-        peer = self._settings.peers[name]
+        peer, answers = self._settings.peers[name], {"offer": frame["signature"]}
         if body.get("suite") != self._settings.suite:
             reason = f"suite {body.get('suite')!r} is not the one used here ({self._settings.suite!r})"
-            link.send({"kind": "declined", "session": 0, "reason": reason, "busy": False})
+            link.send({"kind": "declined", "session": 0, "reason": reason, "busy": False, **answers})
             return
         if frame["signature"] == self._offer and self._acceptance is not None:
             link.send(self._acceptance)  # asked again: the same answer, or the news since
@@ -179,12 +179,12 @@ class Receiving:
             else:
                 session = self.machine.session
                 reason = f"session {session} is under way there" if session else self._switch.trouble
-                link.send({"kind": "declined", "session": 0, "reason": reason, "busy": True})
+                link.send({"kind": "declined", "session": 0, "reason": reason, "busy": True, **answers})
             return
         try:
             session = self._journal.take_number(links.number(body, "number", (1 << 32) - 1))
         except OverflowError as error:
-            link.send({"kind": "declined", "session": 0, "reason": str(error), "busy": False})
+            link.send({"kind": "declined", "session": 0, "reason": str(error), "busy": False, **answers})
             return
         half, public = agreement.new_half()
         self._acceptance = links.signed(

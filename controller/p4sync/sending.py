@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
 
-from controller.core.errors import TransitionError
 from controller.p4sync import agreement, entries, inputs, links, outputs
 from controller.p4sync.entries import SessionKeys
 from controller.p4sync.errors import NotPrimaryError, P4SyncError, PeerError, SwitchError, WriteError
 from controller.p4sync.journal import Journal
 from controller.p4sync.keys import PrivateKey, PublicKey
 from controller.p4sync.outputs import Outcome, Progress
+from controller.p4sync.peer_link import PeerLink
 from controller.p4sync.plan import Plan
 from controller.p4sync.protocol import SYNC_OUT, Report
 from controller.p4sync.settings import SUITES, AgentSettings, Peer
@@ -36,6 +35,7 @@ class Sending:
         key: PrivateKey,
         peer_key: PublicKey,
         peer_name: str,
+        link: PeerLink,
         switch: AgentSwitch,
         journal: Journal,
         plan: Plan,
@@ -52,10 +52,11 @@ class Sending:
         self.machine = Source(plan, settings.id, self._peer.id, settings.pace)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._timer = Timer(lambda: self.tell(inputs.TimerExpired()))
-        self._link: links.Link | None = None
-        self._linking: asyncio.Task[None] | None = None
-        self._to_send: deque[links.Frame] = deque(maxlen=16)
+        self._link = link
+        link.attach(self._take, self._failed)
         self._offer: links.Frame | None = None
+        self._first_number = 0
+        self._is_heard = True
         self._half: Any = None
         self._keys: SessionKeys | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -90,12 +91,9 @@ class Sending:
             self.tell(inputs.Reported(report))
 
     def close(self) -> None:
-        """Let go of timer, link and tasks; what was moved stays in the switch's outbox."""
+        """Let go of timer and link; what was moved stays in the switch's outbox."""
         self._timer.cancel()
-        if self._linking is not None:
-            self._linking.cancel()
-        if self._link is not None:
-            self._link.close()
+        self._link.detach()
 
     # ---- out ----
 
@@ -158,61 +156,29 @@ class Sending:
                 "half": public,
             }
             self._offer = links.signed(self._key, "offer", body)
-        self._send(self._offer)
+            self._first_number = int(body["number"])
+        elif not self._is_heard:
+            self._link.close()  # it may be dead without either end knowing
+        self._is_heard = False
+        self._link.send(self._offer)
 
     def _ask_look(self, output: outputs.AskLook) -> None:
-        self._send({"kind": "look", "session": output.session, "made": output.made})
+        self._link.send({"kind": "look", "session": output.session, "made": output.made})
 
     def _submit(self, output: outputs.Submit) -> None:
-        self._send(links.signed(self._key, "submit", output.statement.record()))
+        self._link.send(links.signed(self._key, "submit", output.statement.record()))
 
     def _ask_discard(self, output: outputs.AskDiscard) -> None:
         body = {"session": output.session, "reason": output.reason, "source": self._settings.id}
-        self._send(links.signed(self._key, "discard", {**body, "destination": self._peer.id}))
-
-    def _send(self, frame: links.Frame) -> None:
-        if self._link is not None:
-            self._link.send(frame)
-            return
-        self._to_send.append(frame)
-        if self._linking is None or self._linking.done():
-            self._linking = asyncio.get_running_loop().create_task(self._listen())
-
-    async def _listen(self) -> None:
-        """Connect, prove who we are, send what waits, and hear the answers until the connection ends."""
-        link = None
-        try:
-            link = await links.connect(self._peer.address)
-            challenge = await link.receive()
-            if challenge is None or challenge["kind"] != "challenge":
-                raise PeerError(f"{self._peer_name}: that is no agent")
-            link.send(
-                links.signed(self._key, "hello", {"challenge": challenge.get("value"), "source": self._settings.id})
-            )
-            self._link = link
-            while self._to_send:
-                link.send(self._to_send.popleft())
-            while (frame := await link.receive()) is not None:
-                self._take(frame)
-            raise PeerError(f"{self._peer_name}: its agent has closed the connection")
-        except (OSError, TimeoutError, PeerError, TransitionError) as error:
-            if self._link is link:
-                self._link = None
-            text = str(error) or type(error).__name__
-            if isinstance(error, OSError):  # TimeoutError is one
-                text = f"the agent of {self._peer_name} cannot be reached at {self._peer.address}: {text}"
-            self._failed(text)
-        finally:
-            if link is not None:
-                link.close()
+        self._link.send(links.signed(self._key, "discard", {**body, "destination": self._peer.id}))
 
     def _failed(self, reason: str) -> None:
         if self._conflicts is not None and not self._conflicts.done():
             self._conflicts.set_exception(PeerError(reason))
-        self._to_send.clear()
         self.tell(inputs.PeerFailed(reason))
 
     def _take(self, frame: links.Frame) -> None:
+        self._is_heard = True
         handler = self._ANSWERS.get(frame["kind"])
         if handler is None:
             raise PeerError(f"{self._peer_name}: an answer of kind {frame['kind']!r}")
@@ -226,7 +192,8 @@ class Sending:
         if self._keys is not None or self._offer is None:
             return
         if body.get("offer") != self._offer["signature"]:
-            raise PeerError(f"{self._peer_name}: accepts an offer that we did not make")
+            log.debug("%s: accepts an older offer", self._peer_name)
+            return
         session = links.number(body, "session", (1 << 32) - 1)
         if self._journal.take_number(session) != session:
             self._offer = None  # a number was spent in between: offer again
@@ -244,6 +211,9 @@ class Sending:
 
     def _declined(self, frame: links.Frame) -> None:
         if self._keys is not None and not self._is_ours(frame):
+            return
+        is_older = 0 < links.number(frame, "session", (1 << 32) - 1) < self._first_number
+        if is_older or (self._offer is not None and frame.get("offer", "") not in ("", self._offer["signature"])):
             return
         busy = frame.get("busy") is True
         self.tell(inputs.Declined(f"{self._peer_name}: {frame.get('reason')}", busy))
@@ -274,7 +244,7 @@ class Sending:
     async def ask_conflicts(self, keys: list[int]) -> list[int]:
         """Return which of these flows would meet other flows' entries at the destination; raises P4SyncError."""
         self._conflicts = asyncio.get_running_loop().create_future()
-        self._send({"kind": "conflicts", "keys": keys})
+        self._link.send({"kind": "conflicts", "keys": keys})
         try:
             async with asyncio.timeout(30):
                 return await self._conflicts

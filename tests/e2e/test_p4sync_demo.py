@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,7 @@ def test_the_demo_plays_by_itself(target: str, tmp_path: Path) -> None:
     assert "WRONG" not in done.stdout
     for told in (*SCENES, f"run ({target})", "every flow's total is exact", "The state arrived, whole and once"):
         assert told in done.stdout, told
+    assert re.search(r"p1 -> p2: 100 %, \d+ packets there", done.stderr), "how far a long shipment is can be seen"
     story = json.loads((tmp_path / "out" / "timeline.json").read_text())
     assert len(story) > 20
     events = [json.loads(line)["event"] for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from controller.cli import keys as keys_command
 from controller.cli import ship
+from controller.cli.ship_progress import shown
 from controller.p4sync import plan
 from controller.p4sync.errors import ControlError
 from controller.p4sync.protocol import Array, Mode, flow_key
@@ -49,9 +52,10 @@ class Agent:
         pass
 
     def ship(self, to: str, wanted: plan.Plan, timeout: float, progress: Any) -> dict[str, Any]:
-        progress({"staged": 1, "made": 2, "walked": 2, "total": 3})
         if to == "nowhere":
             raise ControlError("p1 has no peer 'nowhere'")
+        for walked in range(101):
+            progress({"staged": walked // 2, "made": walked, "walked": walked, "total": 100})
         self.wanted.append(wanted)
         return self.done
 
@@ -101,6 +105,32 @@ def test_what_cannot_be_asked_for(agent: type[Agent], words: list[str]) -> None:
     told = json.loads(run(*words, "--json").output)
     assert told["ok"] is False
     assert told["error"]
+
+
+def test_where_there_is_no_terminal_progress_is_told_in_lines(agent: type[Agent]) -> None:
+    told = [line for line in run("--to", "p2").output.splitlines() if "packets there" in line]
+    assert told == [f"p1 -> p2: {share} %, {share // 2} packets there" for share in (20, 40, 60, 80, 100)]
+
+
+def test_programs_see_progress_if_they_want_it(agent: type[Agent]) -> None:
+    assert "there" not in run("--to", "p2", "--json").output
+    assert "there" not in run("--to", "p2", "--no-progress").output
+    *progress, last = run("--to", "p2", "--json", "--progress").output.splitlines()
+    assert len(progress) == 5
+    assert json.loads(last)["ok"] is True
+
+
+def test_on_a_terminal_progress_is_a_bar_that_stays() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    with shown("p1 -> p2", screen) as step:
+        step({"staged": 3, "made": 4, "walked": 5, "total": 10})
+        step({"staged": 9, "made": 9, "walked": 10, "total": 10})
+    assert isinstance(screen.file, io.StringIO)
+    last = screen.file.getvalue().splitlines()[-1]
+    assert "p1 -> p2" in last
+    assert "100%" in last
+    assert "9 packets" in last
+    assert "\u2501" * 10 in last
 
 
 @pytest.mark.parametrize(("result", "words"), [("aborted", "as before"), ("lost", "counts are lost")])
