@@ -102,8 +102,12 @@ class Demo:
             record is not None and record["verdict"] == Verdict.FORWARD,
             f"p2 knows the connection: {record and record['packets']} packets, verdict forward",
         )
-        took = (shipped[0]["time"] - self.time_of("MigrationStarted", report["local_port"])) * 1000
-        self.note("p1 -> p2", f"verdict and entries were there {took:.1f} ms after the migration had begun")
+        began, moved = (self.time_of(f"Migration{what}", report["local_port"]) for what in ("Started", "Completed"))
+        took, left = (shipped[0]["time"] - began) * 1000, (moved - shipped[0]["time"]) * 1000
+        self.check(
+            shipped[0]["ahead"] and left > 0,
+            f"verdict and entries were at p2 {took:.1f} ms after its beginning, and {left:.1f} ms before the cutover",
+        )
         counted = wait_for("the last packets", lambda: self.agree(key), SETTLE)
         self.check(counted > 0, f"p1 and p2 have counted {counted} packets of it, as many as have passed them")
 
@@ -150,6 +154,8 @@ class Demo:
         self.ship()
         self.cast.stop_traffic()
         self.check(*self.totals())
+        passed, held = self.passed(), self.cast.counted().total()
+        self.check(passed == held, f"p1 and p2 have counted {passed} times since they began; their tables hold {held}")
         self.check(not self.cast.counted(["p1"]), "p1 has nothing left")
         self.check(self.cast.counted(["p2"]) == self.cast.counted(), "all of it is at p2, counted once")
         self.show_flows("p2", sorted(self.cast.agents["p2"].request("flows")["flows"], key=lambda f: -f["packets"]))
@@ -240,6 +246,10 @@ class Demo:
             text += f"; but {len(off)} are not: {'; '.join(few)}"
         return is_exact, text
 
+    def passed(self) -> int:
+        """How often p1 and p2 have counted a packet, by a counter that no session touches: exact on any target."""
+        return sum(self.cast.events(name)["counted"] for name in TAPPED)
+
     # -- what is shown
 
     def title(self, text: str) -> None:
@@ -317,7 +327,7 @@ def main() -> int:
     net = BatonNet(private=True, p4=True, tapped=TAPPED)
     net.environment["BATON_CONFIG"] = str(net.run_dir / "baton.toml")
     with net:
-        settings_file(net.run_dir)
+        settings_file(net)
         console = Console()
         demo = Demo(net, out, console if console.is_terminal else Console(width=120))
         try:

@@ -20,12 +20,16 @@ FLOWS, RATE = 512, 500
 """Flows of the traffic, packets a second; each is answered, so that twice as many are counted."""
 UDP_PORT = next(service.ports[0] for service in SERVICES if service.transport == "udp")
 TAPPED = ("p1", "p2")
+QUICK, PATIENT = "verdict_timeout = 0.1 ", "handshake_timeout = 1.0\nstate_timeout = 1.0\nverdict_timeout = 1.0 "
+"""What is shown must not depend on how fast this machine is: software switches share it with all the rest."""
 CONFIG = """
 [p4sync.switches.p1]
 server = "server1"
+port = "{ports[0]}"
 
 [p4sync.switches.p2]
 server = "server2"
+port = "{ports[1]}"
 
 [p4sync.services]
 echo = 1
@@ -158,8 +162,10 @@ class Cast:
         return events
 
 
-def settings_file(folder: Path) -> Path:
+def settings_file(net: BatonNet) -> Path:
     """Write the controller's settings for this network: the shipped ones, and the P4 switches."""
-    path = folder / "baton.toml"
-    path.write_text((REPOSITORY / "baton.toml").read_text() + CONFIG)
+    path = net.run_dir / "baton.toml"
+    shipped = (REPOSITORY / "baton.toml").read_text()
+    ports = [net.switch.intfs[number].name for number in (1, 2)]
+    path.write_text(shipped.replace(QUICK, PATIENT) + CONFIG.format(ports=ports))
     return path

@@ -44,6 +44,9 @@ class Receiving:
         self._settings, self._key, self._peer_keys = settings, key, peer_keys
         self._switch, self._journal = switch, journal
         self.machine = Destination(settings.id, settings.pace)
+        self.is_idle = asyncio.Event()
+        """No session ends here now."""
+        self.is_idle.set()
         self._timer = Timer(lambda: self.tell(inputs.TimerExpired()))
         self._links: dict[int, links.Link] = {}
         self._nonces: dict[int, tuple[int, int]] = {}
@@ -206,6 +209,10 @@ class Receiving:
                 self._ACTIONS[type(output)](self, output)
             except NotPrimaryError as error:
                 log.debug("%s: not done: %s", self._settings.name, error)  # `SwitchLost` follows
+        if self.machine.state is State.IDLE:
+            self.is_idle.set()
+        else:
+            self.is_idle.clear()
 
     def _send_token(self, output: outputs.SendToken) -> None:
         self._switch.send(output.kind, output.session, output.credit, output.argument, output.flags)

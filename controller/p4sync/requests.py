@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, ClassVar
 
 from controller.p4sync import entries, links, plan, protocol
@@ -16,6 +17,8 @@ from controller.p4sync.switch import AgentSwitch
 
 MARKER_TIME = 5.0
 
+log = logging.getLogger(__name__)
+
 
 class Requests:
     """Serves controllers; `is_ready` is set once the agent has taken over what an earlier one has left."""
@@ -27,6 +30,7 @@ class Requests:
         self.settings, self.switch, self.jobs, self.receiving = settings, switch, jobs, receiving
         self._is_ready = is_ready
         self._markers: dict[int, asyncio.Future[Report]] = {}
+        self._again: dict[int, asyncio.Task[None]] = {}
 
     def marker_seen(self, report: Report) -> None:
         """Tell who waits for this marker."""
@@ -111,10 +115,27 @@ class Requests:
             verdict = Verdict(links.number(frame, "verdict"))
         except ValueError as error:
             raise ControlError(f"verdict: {error}; 0 none, 1 forward, 2 drop") from error
-        report = await self.switch.ask(Token.VERDICT, links.number(frame, "key"), verdict)
+        key = links.number(frame, "key")
+        await self._set_verdict(key, verdict)
+        if not self.receiving.is_idle.is_set():
+            task = asyncio.get_running_loop().create_task(self._set_again(key, verdict))
+            self._again[key] = task
+            task.add_done_callback(lambda done: self._again.pop(key) if self._again.get(key) is done else None)
+        return {}
+
+    async def _set_verdict(self, key: int, verdict: Verdict) -> None:
+        report = await self.switch.ask(Token.VERDICT, key, verdict)
         if report.state != Answer.OK:
             raise ControlError(f"{self.settings.name}: the flow's entry belongs to another flow")
-        return {}
+
+    async def _set_again(self, key: int, verdict: Verdict) -> None:
+        """The commit of the session that is open here brings the source's verdict, which is an older one."""
+        await self.receiving.is_idle.wait()
+        if self._again.get(key) is asyncio.current_task():  # no newer one has been set meanwhile
+            try:
+                await self._set_verdict(key, verdict)
+            except P4SyncError as error:
+                log.warning("%s: a verdict may have been replaced by an older one: %s", self.settings.name, error)
 
     async def _marker(self, link: links.Link, frame: links.Frame, _begun: list[Job]) -> None:
         """Expect a marker: answer with its frame at once, and again when it has been seen."""

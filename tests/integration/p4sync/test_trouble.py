@@ -102,6 +102,24 @@ def test_a_session_that_is_cancelled_leaves_both_as_before(target: str) -> None:
         as_before(lab, ALL_ONCE | dict.fromkeys(range(8), 2))
 
 
+def test_a_verdict_set_at_the_destination_meanwhile_outlives_the_commit(target: str) -> None:
+    """The session that is open there brings the source's verdict, which is an older one."""
+    with Agents(target, weather=Weather()) as lab:
+        assert lab.fabric is not None
+        lab.count_all("a", [5])
+        key = flow_key("10.10.0.5", 1024 + 5, SERVICE)
+        lab.control("a").request("verdict", key=key, verdict=1)
+        shipment = stuck(lab, plan.single_flows([key], release=True))
+        for verdict in (1, 2):
+            lab.control("b").request("verdict", key=key, verdict=verdict)
+        lab.fabric.weather.loss = 0
+        assert shipment.result()["result"] == "committed"
+        until(lambda: lab.control("b").request("flow", key=key)["flow"]["verdict"] == 2, "the newer verdict")
+        assert lab.control("b").request("flow", key=key)["flow"]["packets"] == 1
+        lab.control("b").request("verdict", key=key, verdict=1)
+        assert lab.control("b").request("flow", key=key)["flow"]["verdict"] == 1, "nothing sets it again"
+
+
 def test_a_fabric_that_carries_nothing_aborts_the_session(target: str) -> None:
     with Agents(target, weather=Weather(), times=QUICK) as lab:
         lab.count_all("a", range(FLOWS))
