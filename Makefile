@@ -15,7 +15,7 @@ B ?= --all
 .PHONY: setup demo demo-p4sync demo-eccp test unit bench verify lint doctor clean distclean
 .DELETE_ON_ERROR:
 
-setup: build/.packages build/.python build/.ovs
+setup: build/.packages build/.python build/.datapath build/.ovs
 	@echo "setup: ready; 'make demo' shows it, 'make test' tests it, 'make doctor' checks it"
 
 $(LOG):
@@ -28,6 +28,11 @@ build/.packages: setup/packages.txt setup/packages.sh | $(LOG)
 build/.python: requirements.txt requirements/constraints.txt requirements/build.txt pyproject.toml build_backend.py \
 		setup/python.sh build/.packages | $(LOG)
 	@setup/python.sh $(LOG)/python.log
+	@touch $@
+
+# ECCP's inner loops in C; without them Python does the work.
+build/.datapath: setup/datapath.sh controller/eccp/datapath/runs.c build/.packages | $(LOG)
+	@setup/datapath.sh $(LOG)/datapath.log
 	@touch $@
 
 # Asks build.sh each time: it knows by a hash whether anything has changed.
@@ -49,7 +54,7 @@ test: setup
 	@setup/test.sh $(T)
 
 # The quick part, without root and without Open vSwitch.
-unit: build/.python
+unit: build/.python build/.datapath
 	@$(PYTHON) -m pytest tests/unit tests/property $(T)
 
 bench: setup

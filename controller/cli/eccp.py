@@ -26,6 +26,7 @@ from controller.eccp.daemon_settings import (
     parse_identity,
     parse_inner,
     parse_target,
+    parse_weight,
 )
 from controller.eccp.errors import ConfigError
 from controller.eccp.scheduler import Policy
@@ -77,6 +78,7 @@ def up(
     early_data: Annotated[bool, typer.Option(help="Send to a new address before it is validated, within 3x.")] = True,
     multipath: Annotated[bool, typer.Option("--multipath", help="A flow on every interface.")] = False,
     policy: Annotated[Policy, typer.Option(help="Which flow carries data.")] = Policy.PRIMARY_BACKUP,
+    weight: Annotated[list[str] | None, typer.Option(help="With weighted: INTERFACE=NUMBER, 1 if not named.")] = None,
     keepalive: Annotated[float, typer.Option(help="Seconds of silence after which a path is probed.")] = 15.0,
     probe_after: Annotated[float, typer.Option(help="Seconds of unanswered data after which it is.")] = 1.0,
     loopback: Annotated[bool, typer.Option("--loopback", help="Use loopback addresses too.")] = False,
@@ -91,6 +93,7 @@ def up(
             port=port, interfaces=tuple(interface or ()), rendezvous=parse_target(rendezvous) if rendezvous else None,
             sealed_data=not plain, early_data=early_data, multipath=multipath, policy=policy, keepalive=keepalive,
             probe_after=probe_after, loopback=loopback, mtu=mtu, test_delay=test_delay,
+            weights=dict(parse_weight(text) for text in weight or ()),
         )  # fmt: skip
         _start(settings, foreground=foreground)
     except ConfigError as error:
@@ -246,6 +249,7 @@ def _run(settings: DaemonSettings, path: Path) -> None:
 def _render(reply: dict[str, Any]) -> str:
     lines = [f"{reply['name']}  identity {reply['identity']}  inner {' '.join(reply['inner']) or '-'}"]
     lines += [f"  at {place['address']} on {place['interface']}" for place in reply["places"]]
+    lines.append(f"  inner MTU {reply['mtu']}, datapath: {reply['datapath']}")
     for connection in reply["connections"]:
         state = "established" if connection["established"] else "opening"
         lines.append(f"connection {connection['connection']} {state}, peer {connection['identity'] or '?'}")

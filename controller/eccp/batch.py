@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from controller.wire.eccp import HEADER, HEADER_SIZE, INDEX_ONE, MAGIC, Kind
+from controller.wire.eccp import HEADER, HEADER_SIZE, INDEX_ONE, MAGIC
 
 AUX_AT, NUMBER_AT = 2, 12  # offsets of the two fields in a header
 _COUNTING = bytes(range(256)) * 2
@@ -35,7 +35,7 @@ def heads_apart(step: int, count: int) -> struct.Struct:
     return struct.Struct(f"{HEADER_SIZE}s{step - HEADER_SIZE}x" * (count - 1) + f"{HEADER_SIZE}s")
 
 
-def headers(kind: Kind, aux: int, flow: int, number: int, count: int, rest: bytes = b"") -> tuple[bytes, ...]:
+def headers(kind: int, aux: int, flow: int, number: int, count: int, rest: bytes = b"") -> tuple[bytes, ...]:
     """``count`` headers from ``aux`` and ``number`` on, each followed by the same ``rest``."""
     low = number & 255
     here = min(count, 256 - low)  # until the number's last byte wraps

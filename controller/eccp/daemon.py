@@ -17,6 +17,7 @@ from controller.eccp.outputs import (
     ConnectionEnded,
     ConnectionEstablished,
     ConnectionFailed,
+    FlowOpened,
     Notice,
     OwnMoveConfirmed,
     PathLost,
@@ -188,6 +189,7 @@ class Daemon:
             self.peer.move(entry, own, now)
         except LocalError:
             return
+        self._weigh(entry)
 
     def _shrink(self) -> None:
         """A datagram did not fit the path: let the kernel make smaller inner packets."""
@@ -221,6 +223,12 @@ class Daemon:
             facts["identity"] = entry.connection.identity.hex()
             facts["own"], facts["peer"] = str(entry.flow.own_addr), str(entry.flow.peer_addr)
 
+    def _weigh(self, entry: FlowEntry) -> None:
+        """A flow has the weight of the interface it leaves by."""
+        place = next((place for place, own in self._ports.items() if own == entry.flow.own_addr), None)
+        if place is not None:
+            entry.weight = self.settings.weights.get(place.interface, 1.0)
+
     def _act_on(self, notice: Notice) -> None:
         connection = self.peer.connections.get(notice.connection)
         target = self._targets.get(notice.connection)
@@ -232,6 +240,8 @@ class Daemon:
                 self.loop.routes = {inner: c for inner, c in self.loop.routes.items() if c is not connection}
             if target is not None and self.loop.running:
                 self._retry_at[target] = time.monotonic() + RETRY_AFTER
+        elif isinstance(notice, FlowOpened) and notice.flow in self.peer.flows:
+            self._weigh(self.peer.flows[notice.flow])
         elif isinstance(notice, PathLost) and connection is not None:
             self._try_another_interface(connection, notice.flow)
 
@@ -324,6 +334,7 @@ class Daemon:
             "inner": [str(address) for address in self.settings.inner],
             "places": [{"interface": p.interface, "address": str(self._ports.get(p, p.host))} for p in self.places],
             "mtu": self.mtu,
+            "datapath": self.peer.datapath.name,
             "connections": [describe_connection(c) for c in self.peer.connections.values()],
             "refused": dict(self.peer.refused),
             "counters": dict(self.loop.counters),

@@ -46,6 +46,7 @@ class DaemonSettings:
     multipath: bool = False
     loopback: bool = False
     policy: Policy = Policy.PRIMARY_BACKUP
+    weights: dict[str, float] = field(default_factory=dict)  # of interfaces, for the policy weighted; 1 if not named
     keepalive: float = 15.0
     probe_after: float = 1.0
     service: int = 0
@@ -97,6 +98,18 @@ def parse_inner(text: str) -> IPv4Interface | IPv6Interface:
         return ip_interface(text)
     except ValueError as error:
         raise ConfigError(f"{text!r} is not an address with a prefix length, such as 10.77.0.1/24") from error
+
+
+def parse_weight(text: str) -> tuple[str, float]:
+    """``INTERFACE=NUMBER``, the number not negative.  Raises `ConfigError`."""
+    interface, _, number = text.partition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = -1.0
+    if not interface or not 0 <= weight < float("inf"):
+        raise ConfigError(f"{text!r} is not INTERFACE=NUMBER with a number of 0 or more, such as wlan0=3")
+    return interface, weight
 
 
 def load_identity(path: Path, *, create: bool = True) -> Ed25519PrivateKey:

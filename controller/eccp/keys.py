@@ -10,6 +10,7 @@ is meant follows from the packet number alone, so nothing needs to be said about
 from __future__ import annotations
 
 import hmac
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from controller.eccp.errors import RefusedError
 
 EPOCH_BITS = 23
-KEPT = 3  # ciphers of neighbouring epochs that are kept
+KEPT = 3  # keys of neighbouring epochs that are kept
 
 
 def derive_key(secret: bytes, label: bytes, flow: int, epoch: int) -> bytes:
@@ -31,27 +32,39 @@ def nonce_of(number: int) -> bytes:
     return b"\0\0\0\0" + number.to_bytes(8, "big")
 
 
-class KeySchedule:
-    """The keys of one flow, direction and purpose: `at` gives the cipher for a packet number."""
+class Key:
+    """One AES-256-GCM key; a data path in C hangs its own contexts for it here."""
 
-    __slots__ = ("_ciphers", "_flow", "_label", "_secret")
+    __slots__ = ("aead", "opener", "raw", "sealer")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.aead = AESGCM(raw)
+        self.sealer: Any = None
+        self.opener: Any = None
+
+
+class KeySchedule:
+    """The keys of one flow, direction and purpose: `at` gives the one for a packet number."""
+
+    __slots__ = ("_flow", "_keys", "_label", "_secret")
 
     def __init__(self, secret: bytes, label: bytes, flow: int) -> None:
         self._secret = secret
         self._label = label
         self._flow = flow
-        self._ciphers: dict[int, AESGCM] = {}
+        self._keys: dict[int, Key] = {}
 
-    def at(self, number: int) -> AESGCM:
-        """The cipher for packet ``number``."""
+    def at(self, number: int) -> Key:
+        """The key for packet ``number``."""
         epoch = number >> EPOCH_BITS
-        cipher = self._ciphers.get(epoch)
-        if cipher is None:
-            cipher = AESGCM(derive_key(self._secret, self._label, self._flow, epoch))
-            while len(self._ciphers) >= KEPT:
-                del self._ciphers[next(iter(self._ciphers))]
-            self._ciphers[epoch] = cipher
-        return cipher
+        key = self._keys.get(epoch)
+        if key is None:
+            key = Key(derive_key(self._secret, self._label, self._flow, epoch))
+            while len(self._keys) >= KEPT:
+                del self._keys[next(iter(self._keys))]
+            self._keys[epoch] = key
+        return key
 
 
 class Secrets:
@@ -85,6 +98,11 @@ def syn_ack_keys(chaining_key: bytes, flow: int) -> KeySchedule:
     return KeySchedule(chaining_key, b"syn-ack", flow)
 
 
+def left_of_epoch(number: int) -> int:
+    """How many consecutive numbers from ``number`` on have its key."""
+    return (1 << EPOCH_BITS) - (number & ((1 << EPOCH_BITS) - 1))
+
+
 def run_of_numbers(number: int, count: int) -> int:
     """The first of ``count`` consecutive numbers from ``number`` on that all have one key: some may be skipped."""
     last = number + count - 1
@@ -93,12 +111,12 @@ def run_of_numbers(number: int, count: int) -> int:
 
 def seal(keys: KeySchedule, number: int, plaintext: bytes, associated: bytes) -> bytes:
     """Encrypt under the packet number."""
-    return keys.at(number).encrypt(nonce_of(number), plaintext, associated)
+    return keys.at(number).aead.encrypt(nonce_of(number), plaintext, associated)
 
 
 def unseal(keys: KeySchedule, number: int, sealed: bytes, associated: bytes) -> bytes:
     """Decrypt, or raise `RefusedError` ``forged``."""
     try:
-        return keys.at(number).decrypt(nonce_of(number), sealed, associated)
+        return keys.at(number).aead.decrypt(nonce_of(number), sealed, associated)
     except (InvalidTag, ValueError) as error:
         raise RefusedError("forged") from error

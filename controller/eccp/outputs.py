@@ -10,7 +10,7 @@ from typing import NamedTuple
 from controller.eccp.names import Action, Message
 from controller.wire.eccp import Address
 
-Buffer = bytes | memoryview
+Buffer = bytes | bytearray | memoryview
 
 
 class Datagram(NamedTuple):

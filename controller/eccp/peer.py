@@ -41,6 +41,7 @@ class Peer:
         """``trace`` is told every step of every flow."""
         self.settings = settings
         self.trace = trace
+        self.datapath = settings.datapath
         self.connections: dict[int, Connection] = {}
         self.flows: dict[int, FlowEntry] = {}
         self.half_open: dict[bytes, FlowEntry] = {}
@@ -111,15 +112,20 @@ class Peer:
             if entry.is_open:
                 peer_step.apply(self, entry, Step(Action.RETRANSMIT, everywhere=True), now)
 
-    def send_frame(self, connection: Connection, frame: Buffer, now: float) -> bool:
+    def send_frame(self, connection: Connection, frame: bytes, now: float) -> bool:
         """Send one tunnel frame (virtio_net_hdr and IP packet); False if no flow can carry it now."""
         return peer_data_out.send_frame(self, connection, frame, now)
 
     # ---- datagrams in -------------------------------------------------------------------------------------------
 
     def receive(self, buffer: Buffer, source: Address, own: Address, now: float, segment: int = 0) -> None:
-        """Handle what one UDP receive gave: one datagram, or (UDP GRO) many of ``segment`` bytes each."""
+        """Handle what one UDP receive gave: one datagram, or (UDP GRO) many of ``segment`` bytes each.
+
+        A writable ``buffer`` is worked on in place: deliveries are parts of it, to be taken before it is filled anew.
+        """
         view = memoryview(buffer)
+        if view.readonly:
+            view = memoryview(bytearray(buffer))
         size = len(view)
         step = segment or size or 1
         at = 0

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from controller.eccp import peer_step, peer_timers
-from controller.eccp.batch import NUMBER_AT, headers, heads_apart, nonces
 from controller.eccp.connection import FlowEntry
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
+from controller.eccp.keys import left_of_epoch
 from controller.eccp.names import Action, Message
-from controller.eccp.outputs import Buffer, Delivery, FirstData
-from controller.eccp.slices import WIRE, inner_source, join, parse_head
+from controller.eccp.outputs import Delivery, FirstData
+from controller.eccp.slices import WIRE, inner_source, parse_head, prefix
 from controller.wire.eccp import (
     COUNT_MASK,
     HEADER_SIZE,
-    INDEX_ONE,
     RESENT,
     TAG_SIZE,
     Address,
@@ -33,8 +29,7 @@ from controller.wire.eccp import (
 if TYPE_CHECKING:
     from controller.eccp.peer import Peer
 
-_NONCE_HEAD = b"\0\0\0\0"
-MAX_NUMBER = 2**64 - 1
+VERSION_SIZE = 8
 
 
 def receive_run(
@@ -48,7 +43,9 @@ def receive_run(
     aux = header.aux
     count = aux & COUNT_MASK
     index = (aux & ~RESENT) >> 7
-    length = _run_length(header, view, at, step, min(count - index, -(-(size - at) // step)))
+    length = 1
+    if count - index > 1 and size - at > step >= HEADER_SIZE:
+        length = peer.datapath.count_run(view[at : at + (count - index) * step], step)
     end = min(at + length * step, size)
     try:
         entry = peer.flow(header.flow)
@@ -62,21 +59,6 @@ def receive_run(
     return end
 
 
-def _run_length(header: Header, view: memoryview, at: int, step: int, most: int) -> int:
-    """How many datagrams from ``at`` on are consecutive slices of one frame; at least 1."""
-    if most <= 1 or step <= HEADER_SIZE:
-        return 1
-    if at + (most - 1) * step + HEADER_SIZE > len(view):
-        most -= 1
-    if header.number + most > MAX_NUMBER or header.aux + most * INDEX_ONE > 0xFFFF:
-        return 1  # no run that this protocol sends; judged one by one
-    found = heads_apart(step, most).unpack_from(view, at)
-    wanted = headers(header.kind, header.aux, header.flow, header.number, most)
-    if found == wanted:
-        return most
-    return next(index for index in range(1, most) if found[index] != wanted[index])
-
-
 def _open_plain(
     peer: Peer, entry: FlowEntry, header: Header, run: memoryview, step: int, length: int, source: Address,
     own: Address, now: float,
@@ -85,75 +67,57 @@ def _open_plain(
         raise RefusedError("unsealed", "this connection's data is sealed")
     if header.aux & RESENT:
         raise RefusedError("slice-head", "data sent again is never in clear")
-    _deliver(peer, entry, header, 0, run, HEADER_SIZE + 8, step, length)
+    _deliver(peer, entry, header, 0, run, step, length, HEADER_SIZE + VERSION_SIZE, 0)
 
 
 def _open_sealed(
     peer: Peer, entry: FlowEntry, header: Header, run: memoryview, step: int, length: int, source: Address,
     own: Address, now: float,
 ) -> None:  # fmt: skip
-    window = entry.window
-    assert entry.keys_in is not None
-    unseal_run = _unseal_run if header.kind is Kind.DATA else _check_run
-    if window.is_fresh_run(header.number, length):
-        try:
-            bodies = unseal_run(entry.keys_in.at(header.number), run, step)
-        except (InvalidTag, ValueError):
-            pass
-        else:
-            _accept_run(peer, entry, header, bodies, 0, source, own, now, len(run))
-            return
-    for offset in range(length):  # something is wrong with the run: judge slice by slice
-        piece = run[offset * step : (offset + 1) * step]
-        if not window.is_fresh(header.number + offset):
-            peer.refused["replayed"] += 1
-            continue
-        try:
-            bodies = unseal_run(entry.keys_in.at(header.number + offset), piece, step)
-        except (InvalidTag, ValueError):
+    window, keys = entry.window, entry.keys_in
+    assert keys is not None
+    offset = 0
+    while offset < length:
+        number = header.number + offset
+        here = min(length - offset, left_of_epoch(number))
+        if not window.is_fresh_run(number, here):  # something is wrong with the run: judge slice by slice
+            here = 1
+            if not window.is_fresh(number):
+                peer.refused["replayed"] += 1
+                offset += 1
+                continue
+        piece = run[offset * step : (offset + here) * step]
+        opened = peer.datapath.open(keys.at(number), header.kind, piece, step)
+        if opened:
+            _accept_run(peer, entry, header, piece[: opened * step], step, opened, offset, source, own, now)
+        if opened < here:
             peer.refused["forged"] += 1
-            continue
-        _accept_run(peer, entry, header, bodies, offset, source, own, now, len(piece))
-
-
-def _unseal_run(cipher: AESGCM, run: memoryview, step: int) -> list[Buffer]:
-    """Open slices that lie ``step`` bytes apart.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
-    starts = range(0, len(run), step)
-    heads = heads_apart(step, len(starts)).unpack_from(run)
-    numbers = nonces(int.from_bytes(run[NUMBER_AT:HEADER_SIZE], "big"), len(starts))
-    sealed = [run[at + HEADER_SIZE : at + step] for at in starts]
-    return list(map(cipher.decrypt, numbers, sealed, heads))
-
-
-def _check_run(cipher: AESGCM, run: memoryview, step: int) -> list[Buffer]:
-    """Check the MACs of clear slices.  Raises `InvalidTag` or `ValueError` if one is not genuine."""
-    bodies: list[Buffer] = []
-    for at in range(0, len(run), step):
-        piece = run[at : at + step]
-        cipher.decrypt(_NONCE_HEAD + piece[12:20], piece[-TAG_SIZE:], piece[:-TAG_SIZE])
-        bodies.append(piece[HEADER_SIZE:-TAG_SIZE])
-    return bodies
+            opened += 1
+        offset += opened
 
 
 def _accept_run(
     peer: Peer,
     entry: FlowEntry,
     header: Header,
-    bodies: list[Buffer],
+    run: memoryview,
+    step: int,
+    length: int,
     offset: int,
     source: Address,
     own: Address,
     now: float,
-    size: int,
 ) -> None:
     """Authentic slices: note them, let them speak for their source, deliver what was not delivered before."""
-    first = bodies[0]
+    size = len(run)
     number = header.number + offset
-    if min(map(len, bodies)) < (16 if header.aux & RESENT else 8):
+    is_resent = header.aux & RESENT
+    skip = HEADER_SIZE + VERSION_SIZE + (8 if is_resent else 0)
+    if size - (length - 1) * step < skip + TAG_SIZE:
         raise RefusedError("slice-short")
-    version = int.from_bytes(first[:8], "big")
-    entry.window.mark(number, len(bodies))
-    newest = number + len(bodies) - 1
+    version = int.from_bytes(run[HEADER_SIZE : HEADER_SIZE + VERSION_SIZE], "big")
+    entry.window.mark(number, length)
+    newest = number + length - 1
     flow = entry.flow
     if source != flow.peer_addr:
         entry.budget.received(source, size)
@@ -172,56 +136,60 @@ def _accept_run(
     if (version, source) != (flow.peer_version, flow.peer_addr) or flow.cand_addr is not None or peer.trace:
         event = Step(Action.RECV_DATA, source=source, own=own, version=version, pn=newest, challenge=peer.draw_nonce())
         peer_step.apply(peer, entry, event, now, received=Message.DATA)
-    else:
-        entry.seen_pn = max(entry.seen_pn, newest)
-    if header.aux & RESENT:
-        for at, body in enumerate(bodies):
-            was = int.from_bytes(body[8:16], "big")
-            if was < number and entry.window.is_fresh(was):
-                entry.window.mark(was)
-                _deliver_bodies(peer, entry, header, offset + at, [body], 16)
-            else:
-                peer.refused["delivered-before"] += 1
+    elif newest > entry.seen_pn:
+        entry.seen_pn = newest
+    if not is_resent:
+        _deliver(peer, entry, header, offset, run, step, length, skip, TAG_SIZE)
         return
-    _deliver_bodies(peer, entry, header, offset, bodies, 8)
-
-
-def _deliver_bodies(peer: Peer, entry: FlowEntry, header: Header, offset: int, bodies: list[Buffer], skip: int) -> None:
-    """Hand a run of opened slices of one frame to the tunnel; ``skip`` bytes stand before the head."""
-    head_size = parse_head(memoryview(bodies[0])[skip:])
-    start = skip + head_size
-    pieces: list[Buffer] = [memoryview(body)[start:] for body in bodies]
-    _hand_over(peer, entry, header, offset, memoryview(bodies[0])[skip:start], pieces)
+    for at in range(length):
+        piece = run[at * step : (at + 1) * step]
+        was = int.from_bytes(piece[skip - 8 : skip], "big")
+        if was < number and entry.window.is_fresh(was):
+            entry.window.mark(was)
+            _deliver(peer, entry, header, offset + at, piece, step, 1, skip, TAG_SIZE)
+        else:
+            peer.refused["delivered-before"] += 1
 
 
 def _deliver(
-    peer: Peer, entry: FlowEntry, header: Header, offset: int, run: memoryview, skip: int, step: int, length: int
+    peer: Peer,
+    entry: FlowEntry,
+    header: Header,
+    offset: int,
+    run: memoryview,
+    step: int,
+    length: int,
+    skip: int,
+    tail: int,
 ) -> None:
-    """Hand a run of clear slices that lie ``step`` bytes apart to the tunnel."""
-    head_size = parse_head(run[skip:step])
-    start = skip + head_size
-    pieces: list[Buffer] = [run[at + start : at + step] for at in range(0, length * step, step)]
-    _hand_over(peer, entry, header, offset, run[skip:start], pieces)
+    """Check the shape of ``length`` opened slices and where they say they come from; make one inner packet of them.
 
-
-def _hand_over(
-    peer: Peer, entry: FlowEntry, header: Header, offset: int, head: memoryview, pieces: list[Buffer]
-) -> None:
-    """Check a run's shape and where it says it comes from; then it is an inner packet for the tunnel."""
+    In each slice ``skip`` bytes stand before the head of the frame, ``tail`` after its piece.
+    """
     index = ((header.aux & ~RESENT) >> 7) + offset
     count = header.aux & COUNT_MASK
-    if len(head) == WIRE.size:
-        if len(pieces) > 1:
+    last = len(run) - (length - 1) * step
+    head_size = parse_head(run[skip : (step if length > 1 else last) - tail])
+    start = skip + head_size
+    last -= start + tail
+    if head_size == WIRE.size:
+        if length > 1:
             raise RefusedError("slice-head", "slices of a packet that is not segmented")
+        inner = run[start : start + last]
     else:
-        gso_size = int.from_bytes(head[4:6], "big")
-        full = pieces if index + len(pieces) < count else pieces[:-1]
-        if set(map(len, full)) - {gso_size} or not 0 < len(pieces[-1]) <= gso_size:
+        gso_size = int.from_bytes(run[skip + 4 : skip + 6], "big")
+        is_full = length == 1 or step - start - tail == gso_size
+        if not is_full or not 0 < last <= gso_size or (index + length < count and last != gso_size):
             raise RefusedError("slice-size", "a slice is not one inner segment")
+        inner = run[skip + WIRE.size : start]
     allowed = entry.connection.allowed_inner
-    if allowed is not None and inner_source(pieces[0] if len(head) == WIRE.size else head[WIRE.size :]) not in allowed:
+    if allowed is not None and inner_source(inner) not in allowed:
         raise RefusedError("inner-source", "the peer may not send from this inner address")
-    peer.deliver(Delivery(entry.connection.number, join(head, index, pieces, count)))
+    size = peer.datapath.compact(run, step, start, tail) if length > 1 else last
+    before = prefix(run[skip:start], index, length, size, count)
+    at = start - len(before)
+    run[at:start] = before
+    peer.deliver(Delivery(entry.connection.number, (run[at : start + size],)))
 
 
 _OPENERS = {Kind.DATA: _open_sealed, Kind.DATA_MAC: _open_sealed, Kind.DATA_PLAIN: _open_plain}

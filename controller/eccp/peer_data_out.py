@@ -7,16 +7,15 @@ slice went out first, is there if ``aux`` has the bit `RESENT`, so that what arr
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 from controller.eccp import peer_timers
-from controller.eccp.batch import headers, nonces
 from controller.eccp.connection import Connection, FlowEntry
+from controller.eccp.datapath.interface import Labels
 from controller.eccp.errors import RefusedError
 from controller.eccp.flow import Step
 from controller.eccp.names import Action, FlowState, Message
-from controller.eccp.outputs import Buffer, Datagram, SentRecord, TraceRow
+from controller.eccp.outputs import Datagram, SentRecord, TraceRow
 from controller.eccp.ring import SentFrame
 from controller.eccp.scheduler import choose
 from controller.eccp.slices import VNET_SIZE, cut, join
@@ -31,7 +30,7 @@ CHALLENGE_RESERVE = 300  # bytes of the limit that early data leaves for repeati
 OWN_RESEND_BYTES = 256 << 10
 
 
-def send_frame(peer: Peer, connection: Connection, frame: Buffer, now: float) -> bool:
+def send_frame(peer: Peer, connection: Connection, frame: bytes, now: float) -> bool:
     """Slice one tunnel frame and queue it on the flow that the scheduler chooses."""
     entry = choose(peer.settings.policy, connection.flows, memoryview(frame)[VNET_SIZE:])
     if entry is None:
@@ -69,41 +68,24 @@ def _send_cut(peer: Peer, entry: FlowEntry, sent: SentFrame, *, resent: bool, to
     target = to or flow.peer_addr
     assert isinstance(own, Address)
     assert isinstance(target, Address)
-    head, pieces = sent.cut
-    count = len(pieces)
-    lead = flow.own_version.to_bytes(8, "big")
-    extra = 8 if resent else 0
-    size = HEADER_SIZE + 8 + extra + len(head) + len(pieces[0]) + (0 if kind is Kind.DATA_PLAIN else TAG_SIZE)
+    head, frame, start, piece, count = sent.cut
+    lead = flow.own_version.to_bytes(8, "big") + head
+    size = HEADER_SIZE + len(lead) + (8 if resent else 0) + piece + (0 if kind is Kind.DATA_PLAIN else TAG_SIZE)
     batch = max(1, min(MAX_GSO_SEGMENTS, MAX_GSO_BYTES // size))
     number = entry.take_number(count)
     if not resent:
         sent.number = number
     aux = count | (RESENT if resent else 0)
+    key = None
+    if kind is not Kind.DATA_PLAIN:
+        assert entry.keys_out is not None
+        key = entry.keys_out.at(number)  # one for all of them: take_number has seen to it
     for first in range(0, count, batch):
-        group = pieces[first : first + batch]
-        at = number + first
-        labels = aux + first * INDEX_ONE
-        parts: list[Buffer] = [b""] * (2 * len(group))
-        if kind is Kind.DATA_PLAIN:
-            parts[0::2] = headers(kind, labels, entry.remote_id, at, len(group), lead + head)
-            parts[1::2] = group
-        else:
-            heads = headers(kind, labels, entry.remote_id, at, len(group))
-            prefix = lead + head
-            bodies = [prefix + piece for piece in group]
-            if resent:
-                was = sent.number + first
-                bodies = [b"".join((lead, old.to_bytes(8, "big"), head, piece)) for old, piece in enumerate(group, was)]
-            assert entry.keys_out is not None
-            encrypt = entry.keys_out.at(at).encrypt
-            if kind is Kind.DATA:
-                parts[0::2] = heads
-                parts[1::2] = map(encrypt, nonces(at, len(group)), bodies, heads)
-            else:
-                parts[0::2] = clear = [label + body for label, body in zip(heads, bodies, strict=True)]
-                parts[1::2] = map(encrypt, nonces(at, len(group)), repeat(b""), clear)
-        # One buffer costs the kernel less than ninety small ones, and copying it here next to nothing.
-        peer.emit(Datagram(own, target, [b"".join(parts)], size if len(group) > 1 else 0))
+        labels = Labels(kind, aux + first * INDEX_ONE, entry.remote_id, number + first, sent.number + first)
+        begin = start + first * piece
+        end = min(begin + batch * piece, len(frame))
+        datagrams = peer.datapath.seal(key, labels, lead, frame, begin, end, piece)
+        peer.emit(Datagram(own, target, (datagrams,), size if end - begin > piece else 0))
     if peer.trace is not None:
         records = (SentRecord(Message.DATA, flow.own_version, number + at, own, target) for at in range(count))
         event = Step(Action.SEND_DATA, everywhere=to is not None)
@@ -146,10 +128,10 @@ def send_early(peer: Peer, entry: FlowEntry, now: float) -> None:
     if entry.keys_out is None or not entry.carries_data or flow.peer_addr is None:
         return
     for frame in entry.ring.since(now - 1.5 * entry.rtt.guess(), entry.generation + 1):
-        head, pieces = frame.cut
+        pieces = frame.cut.pieces
         taken = 0
         for piece in pieces:
-            size = HEADER_SIZE + 16 + len(head) + len(piece) + TAG_SIZE
+            size = HEADER_SIZE + 16 + len(frame.cut.head) + len(piece) + TAG_SIZE
             if entry.budget.left(place) < size + CHALLENGE_RESERVE:
                 break
             entry.budget.spend(place, size)
@@ -163,11 +145,10 @@ def send_early(peer: Peer, entry: FlowEntry, now: float) -> None:
 
 def _send_part(peer: Peer, entry: FlowEntry, frame: SentFrame, taken: int, place: Address) -> None:
     """The first slices of a frame, as a frame of their own numbers but with the old ones named."""
-    head, pieces = frame.cut
-    if taken == len(pieces):
+    if taken == frame.cut.total:
         _send_cut(peer, entry, frame, resent=True, to=place)
         return
-    parts = join(head, 0, pieces[:taken], len(pieces))
+    parts = join(frame.cut.head, 0, frame.cut.pieces[:taken], frame.cut.total)
     for piece in cut(b"".join(parts)):
         part = SentFrame(frame.number, piece, 0, frame.sent_at)
         _send_cut(peer, entry, part, resent=True, to=place)

@@ -134,3 +134,4 @@ def opened(peer: Peer, entry: FlowEntry, now: float) -> None:
         peer.notify(ConnectionEstablished(connection.number, connection.identity, connection.initiator))
     peer.notify(FlowOpened(connection.number, entry.local_id))
     peer_timers.heard(peer, entry, now)
+    peer_timers.measure(peer, connection, now)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
+from controller.eccp.datapath.choice import best
+from controller.eccp.datapath.interface import Datapath
 from controller.eccp.errors import ConfigError
 from controller.eccp.handshake import Credentials
 from controller.eccp.scheduler import Policy
@@ -40,6 +42,7 @@ class PeerSettings:
     max_half_open: int = 1024
     max_connections: int = 65536
     max_flows: int = 64
+    datapath: Datapath = field(default_factory=best)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -7,15 +7,17 @@ import heapq
 from typing import TYPE_CHECKING
 
 from controller.eccp import peer_step
-from controller.eccp.connection import FlowEntry
+from controller.eccp.connection import Connection, FlowEntry
 from controller.eccp.flow import Flow, Step
 from controller.eccp.names import Action, FlowState, PeerState
 from controller.eccp.outputs import ConnectionFailed, PathLost
 from controller.eccp.rtt import CHALLENGE_MAX, MAX_TIMEOUT
+from controller.eccp.scheduler import Policy
 
 if TYPE_CHECKING:
     from controller.eccp.peer import Peer
 
+MEASURE_EVERY = 1.0  # seconds between RTT samples of each flow where the choice of flow rests on them
 _OPENING = frozenset({FlowState.SYN_SENT, FlowState.SYN_RECEIVED})
 
 
@@ -91,10 +93,25 @@ def heard(peer: Peer, entry: FlowEntry, now: float) -> None:
             entry.retransmit_at = None
     if entry.is_open:
         entry.ping_at = now + peer.settings.keepalive
+        if _is_measured(peer, entry.connection):
+            entry.ping_at = min(entry.ping_at, max(now, entry.ping_sent_at + MEASURE_EVERY))
         entry.expire_at = max(entry.expire_at or 0.0, now + peer.settings.close_timeout)
         if entry.flow.state is not FlowState.CLOSING:
             entry.expire_at = now + peer.settings.idle_timeout
         arm(peer, entry)
+
+
+def _is_measured(peer: Peer, connection: Connection) -> bool:
+    return peer.settings.policy is Policy.LOWEST_RTT and len(connection.flows) > 1
+
+
+def measure(peer: Peer, connection: Connection, now: float) -> None:
+    """A flow has opened: where the choice of flow rests on RTTs, those of all are measured from now on."""
+    if _is_measured(peer, connection):
+        for entry in connection.flows:
+            if entry.is_open:
+                entry.ping_at = now
+                arm(peer, entry)
 
 
 def heard_candidate(peer: Peer, entry: FlowEntry, now: float) -> None:

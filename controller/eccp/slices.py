@@ -10,6 +10,7 @@ id, lengths, flags and the partial checksum are those the sender's own segmentat
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from controller.eccp.errors import RefusedError
@@ -27,44 +28,50 @@ MAX_SLICES = 120  # fits the 7-bit index of the header
 
 
 class Cut(NamedTuple):
-    """A frame ready to send: ``head`` (wire vnet header and inner headers) goes before each piece."""
+    """A frame ready to send: ``head`` (wire vnet header and inner headers) goes before each slice.
+
+    The slices are ``frame``'s bytes from ``start`` on, ``piece`` bytes each, the last may be shorter.
+    """
 
     head: bytes
-    pieces: list[memoryview]
+    frame: bytes
+    start: int
+    piece: int
+    total: int
+
+    @property
+    def pieces(self) -> list[memoryview]:
+        """The slices one by one."""
+        view = memoryview(self.frame)
+        return [view[at : at + self.piece] for at in range(self.start, len(view), self.piece)]
 
 
-def cut(frame: Buffer) -> list[Cut]:
+def cut(frame: bytes) -> list[Cut]:
     """Split a tunnel frame into slices, at most `MAX_SLICES` to a `Cut`.  Raises `RefusedError` on a broken frame."""
-    view = memoryview(frame)
-    if len(view) < VNET_SIZE + 20:
-        raise RefusedError("tunnel-frame", f"{len(view)} bytes are no IP packet")
-    flags, gso_type, _, gso_size, csum_start, csum_offset = VNET.unpack_from(view)
-    packet = view[VNET_SIZE:]
-    if gso_type == GSO_NONE or not gso_size:
-        return [Cut(WIRE.pack(flags & NEEDS_CSUM, GSO_NONE, 0, 0, csum_start, csum_offset), [packet])]
-    if csum_start + 20 > len(packet):
-        raise RefusedError("tunnel-frame", "the transport header is outside the packet")
-    header = csum_start + (packet[csum_start + 12] >> 4) * 4
-    payload = len(packet) - header
-    count = -(-payload // gso_size)
-    if payload <= 0 or count == 1:
-        return [Cut(WIRE.pack(flags & NEEDS_CSUM, GSO_NONE, 0, 0, csum_start, csum_offset), [packet])]
-    if count > MAX_SLICES:
-        return _cut_long(frame, packet, header, gso_size)
-    head = WIRE.pack(flags & NEEDS_CSUM, gso_type, header, gso_size, csum_start, csum_offset) + packet[:header]
-    ends = range(header, len(packet), gso_size)
-    return [Cut(head, [packet[at : at + gso_size] for at in ends])]
+    size = len(frame)
+    if size < VNET_SIZE + 20:
+        raise RefusedError("tunnel-frame", f"{size} bytes are no IP packet")
+    flags, gso_type, _, gso_size, csum_start, csum_offset = VNET.unpack_from(frame)
+    if gso_type != GSO_NONE and gso_size:
+        transport = VNET_SIZE + csum_start
+        if transport + 20 > size:
+            raise RefusedError("tunnel-frame", "the transport header is outside the packet")
+        start = transport + (frame[transport + 12] >> 4) * 4
+        count = -(-(size - start) // gso_size)
+        if count > 1:
+            label = WIRE.pack(flags & NEEDS_CSUM, gso_type, start - VNET_SIZE, gso_size, csum_start, csum_offset)
+            whole = Cut(label + frame[VNET_SIZE:start], frame, start, gso_size, count)
+            return [whole] if count <= MAX_SLICES else _cut_long(whole)
+    label = WIRE.pack(flags & NEEDS_CSUM, GSO_NONE, 0, 0, csum_start, csum_offset)
+    return [Cut(label, frame, VNET_SIZE, size - VNET_SIZE, 1)]
 
 
-def _cut_long(frame: Buffer, packet: memoryview, header: int, gso_size: int) -> list[Cut]:
+def _cut_long(whole: Cut) -> list[Cut]:
     """A frame of very small segments: first split it into frames of `MAX_SLICES` segments."""
-    flags, gso_type, _, _, csum_start, csum_offset = VNET.unpack_from(frame)
-    head = WIRE.pack(flags & NEEDS_CSUM, gso_type, header, gso_size, csum_start, csum_offset) + packet[:header]
-    pieces = [packet[at : at + gso_size] for at in range(header, len(packet), gso_size)]
+    pieces = whole.pieces
     result: list[Cut] = []
-    for first in range(0, len(pieces), MAX_SLICES):
-        group = pieces[first : first + MAX_SLICES]
-        parts = join(head, first, group, len(pieces))
+    for first in range(0, whole.total, MAX_SLICES):
+        parts = join(whole.head, first, pieces[first : first + MAX_SLICES], whole.total)
         result.extend(cut(b"".join(parts)))
     return result
 
@@ -94,24 +101,29 @@ def parse_head(body: Buffer) -> int:
     return int(WIRE.size + header)
 
 
-def join(head: Buffer, index: int, pieces: list[Buffer] | list[memoryview], count: int) -> list[Buffer]:
+def join(head: Buffer, index: int, pieces: Sequence[Buffer], count: int) -> list[Buffer]:
     """Buffers of one tunnel frame from the consecutive slices ``index`` ... of a frame that had ``count``."""
+    return [prefix(head, index, len(pieces), sum(map(len, pieces)), count), *pieces]
+
+
+def prefix(head: Buffer, index: int, here: int, payload: int, count: int) -> bytes:
+    """What stands before the ``payload`` bytes of the ``here`` consecutive slices from ``index`` on: a frame's
+    virtio_net_hdr and inner headers, exactly as long as ``head``.
+    """
     flags, gso_type, header, gso_size, csum_start, csum_offset = WIRE.unpack_from(head)
     if gso_type == GSO_NONE:
-        return [VNET.pack(flags, 0, 0, 0, csum_start, csum_offset), pieces[0]]
-    whole = len(pieces) == count
-    payload = sum(map(len, pieces)) if not whole else (count - 1) * gso_size + len(pieces[-1])
-    single = len(pieces) == 1
-    vnet = VNET.pack(
-        flags, GSO_NONE if single else gso_type, header, 0 if single else gso_size, csum_start, csum_offset
-    )
-    if whole:
-        return [vnet, bytes(head[WIRE.size :]), *pieces]
+        return VNET.pack(flags, 0, 0, 0, csum_start, csum_offset)
+    if here == 1:
+        gso_type = gso_size = 0
+    elif index:
+        gso_type &= ~GSO_ECN  # CWR stood on the first segment only
+    vnet = VNET.pack(flags, gso_type, header, gso_size, csum_start, csum_offset)
+    if here == count:
+        return vnet + head[WIRE.size :]
     inner = bytearray(head[WIRE.size :])
-    _narrow(inner, csum_start, index, gso_size, payload, is_last=index + len(pieces) == count)
-    if index and gso_type & GSO_ECN and not single:  # CWR stood on the first segment only
-        vnet = VNET.pack(flags, gso_type & ~GSO_ECN, header, gso_size, csum_start, csum_offset)
-    return [vnet, bytes(inner), *pieces]
+    size = int.from_bytes(head[4:6], "big")
+    _narrow(inner, csum_start, index, size, payload, is_last=index + here == count)
+    return vnet + inner
 
 
 def _narrow(inner: bytearray, tcp: int, index: int, gso_size: int, payload: int, *, is_last: bool) -> None:

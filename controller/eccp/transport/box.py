@@ -6,7 +6,8 @@ For machines whose kernel has neither netem nor netfilter; run inside a namespac
     python -m controller.eccp.transport.box INSIDE OUTSIDE --ms 10 --loss 0.01 --nat
 
 It bridges whole Ethernet frames, large offloaded ones included (PACKET_VNET_HDR).  The NAT translates the UDP ports
-of what comes from inside; on SIGUSR1 it forgets them, and every sender appears under a new port.
+of what comes from inside; on SIGUSR1 it forgets them, and every sender appears under a new port.  On SIGUSR2 the
+delay becomes that of ``--later-ms``.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class DelayBox:
         self._random = random.Random(seed)
         self._queue: deque[tuple[float, socket.socket, bytes]] = deque()
 
+    def set_delay(self, delay: float) -> None:
+        """From now on; what waits already keeps its place."""
+        self._delay = delay
+
     def run(self) -> None:
         """For ever."""
         first, second = self._sockets
@@ -125,13 +130,17 @@ def main() -> None:
     parser.add_argument("inside")
     parser.add_argument("outside")
     parser.add_argument("--ms", type=float, default=0.0, help="one-way delay")
+    parser.add_argument("--later-ms", type=float, help="one-way delay after SIGUSR2")
     parser.add_argument("--loss", type=float, default=0.0, help="share of frames lost, 0 to 1")
     parser.add_argument("--nat", action="store_true", help="translate UDP ports; SIGUSR1 rebinds")
     arguments = parser.parse_args()
     nat = PortNat() if arguments.nat else None
     if nat is not None:
         signal.signal(signal.SIGUSR1, lambda *_: nat.rebind())
-    DelayBox(arguments.inside, arguments.outside, arguments.ms / 1000, arguments.loss, nat).run()
+    box = DelayBox(arguments.inside, arguments.outside, arguments.ms / 1000, arguments.loss, nat)
+    if arguments.later_ms is not None:
+        signal.signal(signal.SIGUSR2, lambda *_: box.set_delay(arguments.later_ms / 1000))
+    box.run()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from unit.eccp.test_slices import tcp_frame
 from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire.eccp import HEADER_SIZE, PADDED_SIZE, Address, Kind, decode_header
 
+pytestmark = pytest.mark.usefixtures("datapath")
 VALUES = int(os.environ.get("BATON_FUZZ", "3"))
 
 

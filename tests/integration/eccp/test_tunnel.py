@@ -1,95 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Daemons in namespaces: unmodified TCP programs keep their connections while addresses change.
-
-a -- wifi -- r -- b          a has a second link, cell, to r; r routes (and holds the boxes)
-  -- cell -/
-"""
+"""Daemons in namespaces: unmodified TCP programs keep their connections while addresses change."""
 
 import json
 import re
 import signal
-import sys
 from collections.abc import Iterator
 
 import pytest
+from integration.eccp.cases import PYTHON, SIZE, Download, build, connect, flow, moves
 
 from controller.eccp.lab import Lab, run, wait_for
-
-SIZE = 16_000_000
-PYTHON = sys.executable
-
-
-def build() -> Lab:
-    """Hosts a (two links), b and the router r between them."""
-    lab = Lab()
-    for name in ("a", "r", "b"):
-        lab.namespace(name)
-    lab.link("a", "wifi", "r", "rwifi")
-    lab.link("a", "cell", "r", "rcell")
-    lab.link("b", "wan", "r", "rwan")
-    for name, interface, address in (
-        ("a", "wifi", "10.1.0.2/24"), ("a", "cell", "10.2.0.2/24"), ("b", "wan", "10.3.0.2/24"),
-        ("r", "rwifi", "10.1.0.1/24"), ("r", "rcell", "10.2.0.1/24"), ("r", "rwan", "10.3.0.1/24"),
-    ):  # fmt: skip
-        lab.address(name, interface, address)
-    lab.ip("a", "route", "add", "default", "via", "10.1.0.1", "dev", "wifi", "metric", "1")
-    lab.ip("a", "route", "add", "default", "via", "10.2.0.1", "dev", "cell", "metric", "2")
-    lab.ip("b", "route", "add", "default", "via", "10.3.0.1")
-    return lab
-
-
-def connect(lab: Lab, *arguments: str) -> None:
-    """Daemons at a and b, connected, and the HTTP server behind b's inner address."""
-    a, b = lab.identity("a"), lab.identity("b")
-    lab.daemon("b", "b", "--inner", "10.77.0.2/24", "--authorize", a, *arguments)
-    lab.daemon(
-        "a", "a", "--inner", "10.77.0.1/24", "--connect", f"10.3.0.2:4500#{b}",
-        "--probe-after", "0.2", *arguments,
-    )  # fmt: skip
-    lab.wait_connected("a", "b")
-    lab.spawn("b", PYTHON, "-m", "controller.eccp.transfer", "serve", "10.77.0.2", "8000")
-    wait_for(lambda: "10.77.0.2:8000" in lab.execute("b", "ss", "-ltn"), 10, "the HTTP server")
-
-
-class Download:
-    """A download in the background."""
-
-    def __init__(self, lab: Lab, size: int = SIZE, rate: float = 8e6) -> None:
-        self._path = lab.run_dir / "download.json"
-        with self._path.open("wb") as out:
-            self.process = lab.spawn(
-                "a", PYTHON, "-m", "controller.eccp.transfer", "get", "10.77.0.2", "8000", str(size), "--rate",
-                str(rate), stdout=out,
-            )  # fmt: skip
-        self._lab = lab
-        wait_for(self.received, 10, "the first byte of the download")
-
-    def received(self) -> int:
-        """Bytes that the client's TCP has got so far (0 before the connection)."""
-        text = self._lab.execute("a", "ss", "-tnieH", "dst", "10.77.0.2:8000")
-        found = re.search(r"bytes_received:(\d+)", text)
-        return int(found.group(1)) if found else 0
-
-    def wait_more(self, count: int = 1_000_000) -> None:
-        """Wait until another ``count`` bytes have come."""
-        before = self.received()
-        wait_for(lambda: self.received() > before + count or self.process.poll() is not None, 30, "the download hangs")
-
-    def result(self) -> dict[str, object]:
-        """The client's verdict."""
-        self.process.wait(90)
-        return dict(json.loads(self._path.read_text()))
-
-
-def flow(lab: Lab, daemon: str) -> dict[str, object]:
-    """The daemon's first flow of its first established connection."""
-    connections = [c for c in lab.ask(daemon, "status")["connections"] if c["established"]]
-    return dict(connections[0]["flows"][0])
-
-
-def moves(lab: Lab, daemon: str, who: str) -> int:
-    """How many moves of ``who`` the daemon has seen completed."""
-    return sum(e["event"] == "FlowMoved" and e["who"] == who for e in lab.ask(daemon, "events")["events"])
 
 
 @pytest.fixture
@@ -118,6 +38,27 @@ def test_a_download_survives_a_new_address_another_interface_and_a_dead_link(
     assert result["right"], result
     assert moves(lab, "a", "own") >= 3
     assert moves(lab, "b", "peer") >= 3
+
+
+def test_ends_with_different_data_paths_understand_each_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = {"a": "c", "b": "python"}
+    identities = {name: lab.identity(name) for name in paths}
+    arguments = {
+        "b": ("--inner", "10.77.0.2/24", "--authorize", identities["a"]),
+        "a": ("--inner", "10.77.0.1/24", "--connect", f"10.3.0.2:4500#{identities['b']}"),
+    }
+    for name, words in arguments.items():
+        monkeypatch.setenv("BATON_ECCP_DATAPATH", paths[name])
+        lab.daemon(name, name, *words)
+    assert {name: lab.ask(name, "status")["datapath"] for name in paths} == paths
+    lab.wait_connected("a", "b")
+    for server, client, inner in (("b", "a", "10.77.0.2"), ("a", "b", "10.77.0.1")):
+        lab.spawn(server, PYTHON, "-m", "controller.eccp.transfer", "serve", inner, "8000")
+        wait_for(lambda server=server: ":8000" in lab.execute(server, "ss", "-ltn"), 10, "the HTTP server")
+        text = lab.execute(client, PYTHON, "-m", "controller.eccp.transfer", "get", inner, "8000", str(SIZE))
+        assert json.loads(text)["right"], text
+    for name in paths:
+        assert lab.ask(name, "status")["refused"] == {}
 
 
 def test_a_silent_path_is_left_for_the_other_interface(lab: Lab) -> None:

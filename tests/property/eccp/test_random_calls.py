@@ -11,6 +11,8 @@ from controller.eccp.errors import LocalError
 from controller.eccp.simulation import Host, Link, Network, make_settings
 from controller.wire.eccp import Address
 
+pytestmark = pytest.mark.usefixtures("datapath")
+
 
 def _places(host: Host, rng: random.Random) -> Address:
     return Address(f"10.{ord(host.name)}.{rng.randrange(4)}.1", 4500)

@@ -50,6 +50,9 @@ def test_keygen_is_stable(private: Path) -> None:
         (("--authorize", IDENTITY, "--inner", "10.77.0.1/24", "--port", "70000"), "between 0 and 65535"),
         (("--authorize", IDENTITY, "--inner", "10.77.0.1/24", "--mtu", "100"), "between 576 and 9000"),
         (("--authorize", IDENTITY, "--inner", "10.77.0.1/24", "--name", "Far too long a name"), "1-11 of a-z"),
+        (("--authorize", IDENTITY, "--inner", "10.77.0.1/24", "--weight", "wlan0"), "such as wlan0=3"),
+        (("--authorize", IDENTITY, "--inner", "10.77.0.1/24", "--weight", "wlan0=-1"), "such as wlan0=3"),
+        (("--authorize", IDENTITY, "--inner", "10.77.0.1/24", "--weight", "wlan0=nan"), "such as wlan0=3"),
         (("--psk", "/nonexistent", "--inner", "10.77.0.1/24"), "cannot read the pre-shared key"),
     ],
 )

@@ -21,6 +21,8 @@ from controller.eccp.peer_timers import ping
 from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire.eccp import Address, Kind, decode_header
 
+pytestmark = pytest.mark.usefixtures("datapath")
+
 
 def test_opening_takes_one_round_trip_and_a_half() -> None:
     _network, a, b, connection = established(link=Link(delay=0.01))

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from unit.eccp.cases import A1, A2, A3, B1, established, frame, move, only_flow
+from unit.eccp.test_slices import software_segments, tcp_frame
 
 from controller.eccp.errors import ConfigError
 from controller.eccp.names import FlowState, PeerState
@@ -13,6 +14,7 @@ from controller.eccp.simulation import Host, Link, Network, make_settings, pair
 from controller.wire import eccp as wire
 from controller.wire.eccp import Address, Kind
 
+pytestmark = pytest.mark.usefixtures("datapath")
 EVIL = Address("203.0.113.66", 6666)
 
 
@@ -277,3 +279,29 @@ def test_data_in_clear_carries_a_mac_while_an_address_is_in_question() -> None:
 def test_an_open_door_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError):
         type(make_settings(1, [2]).credentials)(static=make_settings(1, [2]).credentials.static, psk=b"short")
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("bad", [0, 3, 8])
+def test_one_forged_slice_in_a_run_costs_that_slice_only(bad: int, sealed: bool) -> None:
+    """As GRO hands them over: nine slices back to back, one of them forged, then all of them once more."""
+    network, a, b, connection = established(sealed_data=sealed)
+    if not sealed:
+        move(network, a, connection.flows[0], A2)  # in clear under a MAC while the address is in question
+    large = tcp_frame(bytes(8500), 1000)
+    a.peer.send_frame(connection, large, network.now)
+    batch = next(d for d in a.peer.take_datagrams() if d.segment)
+    run = bytearray(b"".join(batch.parts))
+    genuine = bytes(run)
+    run[bad * batch.segment + 60] ^= 1
+    source = connection.flows[0].flow.own_addr
+    assert isinstance(source, Address)
+    b.peer.receive(run, source, B1, network.now, batch.segment)
+    wanted = software_segments(large)
+    arrived = [s for d in b.peer.take_deliveries() for s in software_segments(b"".join(d.parts))]
+    assert arrived == wanted[:bad] + wanted[bad + 1 :]
+    assert b.peer.refused == {"forged": 1}
+    b.peer.receive(genuine, source, B1, network.now, batch.segment)
+    arrived = [s for d in b.peer.take_deliveries() for s in software_segments(b"".join(d.parts))]
+    assert arrived == [wanted[bad]], "what was forged may still come; the others came already"
+    assert b.peer.refused == {"forged": 1, "replayed": 8}

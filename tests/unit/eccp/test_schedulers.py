@@ -10,7 +10,9 @@ from controller.eccp.connection import Connection
 from controller.eccp.rtt import Rtt
 from controller.eccp.scheduler import Policy
 from controller.eccp.simulation import Host, Network
-from controller.wire.eccp import DATA_KINDS, Address, decode_header
+from controller.wire.eccp import DATA_KINDS, Address, Kind, decode_header
+
+pytestmark = pytest.mark.usefixtures("datapath")
 
 
 def two_flows(policy: Policy) -> tuple[Network, Host, Host, Connection]:
@@ -50,6 +52,22 @@ def test_the_lowest_rtt_carries_all_and_the_choice_follows_it() -> None:
         connection.flows[slow].rtt = Rtt().with_sample(0.2)
         connection.flows[fast].rtt = Rtt().with_sample(0.02)
         assert set(carried(network, a, connection, range(20)).values()) == {(A1, A2)[fast]}
+
+
+@pytest.mark.parametrize(("policy", "wanted"), [(Policy.LOWEST_RTT, 5), (Policy.WEIGHTED, 0)])
+def test_the_rtt_of_a_busy_path_is_measured_every_second_where_the_choice_rests_on_it(
+    policy: Policy, wanted: int
+) -> None:
+    network, a, b, connection = two_flows(policy)
+    back = next(iter(b.peer.connections.values()))
+    before = len(network.sent)
+    for _ in range(100):  # five seconds in which something comes all the time
+        a.peer.send_frame(connection, frame(), network.now)
+        b.peer.send_frame(back, frame(), network.now)
+        network.run(0.05)
+    pings = [d for d in network.sent[before:] if decode_header(bytes(d.parts[0])).kind is Kind.PING]
+    by_place = {place: sum(d.own == place for d in pings) for place in (A1, A2)}
+    assert all(wanted <= count <= wanted + 1 for count in by_place.values()), by_place
 
 
 @pytest.mark.parametrize(("weights", "least", "most"), [((1, 1), 70, 130), ((3, 1), 120, 180), ((1, 0), 200, 200)])

@@ -118,7 +118,7 @@ class TestBudget:
 
 class TestRing:
     def _frame(self, at: float, size: int = 10, epoch: int = 0) -> SentFrame:
-        return SentFrame(int(at), Cut(b"", []), size, at, epoch)
+        return SentFrame(int(at), Cut(b"", b"", 0, 1, 0), size, at, epoch)
 
     def test_bounded_in_bytes(self) -> None:
         ring = Ring(limit=25)
