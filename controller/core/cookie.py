@@ -27,6 +27,10 @@ class Kind(IntEnum):
     """Carries an established connection; a packet that is punted by it all the same must be passed on."""
     DROP = 5
     """Silences an abandoned side."""
+    REWRITES = 6
+    """Marks a switch that takes connections in hand; what it knows no connection of, it drops."""
+    FORWARDS = 7
+    """Marks a switch that only forwards."""
 
 
 class Cookie(NamedTuple):
@@ -44,6 +48,6 @@ class Cookie(NamedTuple):
 def decode_cookie(value: int) -> Cookie | None:
     """Return the parts of a cookie, or None if it is not one of ours."""
     kind = value >> 48 & 0xF
-    if value >> 52 != MARK or kind > Kind.DROP:
+    if value >> 52 != MARK or kind > max(Kind):
         return None
     return Cookie(Kind(kind), value >> 32 & 0xFFFF, value & 0xFFFFFFFF)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.core import ahead, cut, drain, life, migration, mirror, pipeline, status, takeover, tap
-from controller.core.commands import Command, ResolveHost
+from controller.core import ahead, assignment, cut, drain, life, migration, mirror, status, takeover, tap
+from controller.core.commands import Command
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
 from controller.core.events import (
@@ -80,25 +80,31 @@ class Engine:
 
     def _segment(self, event: SegmentReceived) -> None:
         segment, world = event.segment, self.world
+        if assignment.passed_on(world, event):
+            return
         service = world.services.get(segment.dst)
         if service is not None:
             cookie = decode_cookie(event.cookie)
             copied = cookie is not None and cookie.kind is Kind.COPY
             if segment.flags & (SYN | ACK | RST) == SYN:
-                if not copied:
+                known = world.connections.get(ConnectionKey(segment.src, segment.dst))
+                # Two switches in a row that both rewrite (the settings say so): it would go round and round.
+                if not copied and (known is None or known.switch == event.switch):
                     life.open_connection(world, event, service)
                 return
             connection = world.connections.get(ConnectionKey(segment.src, segment.dst))
             if connection is not None:
-                self._from_client(connection, event, copied)
+                if connection.switch == event.switch:
+                    self._from_client(connection, event, copied)
                 return
         key = ConnectionKey(segment.dst, segment.src)
         connection = world.targets.get(key)
         if connection is not None:
-            self._from_target(connection, event)
+            if connection.switch == event.switch:
+                self._from_target(connection, event)
             return
         connection = world.connections.get(key)
-        if connection is not None:
+        if connection is not None and connection.switch == event.switch:
             self._from_origin(connection, event)
 
     def _from_client(self, connection: Connection, event: SegmentReceived, copied: bool) -> None:
@@ -251,14 +257,14 @@ class Engine:
     def _connected(self, event: SwitchConnected) -> None:
         world = self.world
         world.ports[event.switch] = dict(event.ports)
-        world.do(*pipeline.standing_flows(event.switch, world.policy))
-        world.do(*(ResolveHost(event.switch, server.endpoint.address) for server in world.policy.servers.values()))
+        assignment.connected(world, event.switch)
         takeover.begin(world, event.switch)
 
     def _lost(self, event: SwitchLost) -> None:
         world = self.world
         world.ports.pop(event.switch, None)
         world.readings.pop(event.switch, None)
+        assignment.lost(world, event.switch)
         mirror.lost(world, event.switch)
         status.lost(world, event.switch)
         world.locations.forget_switch(event.switch)

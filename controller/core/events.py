@@ -326,7 +326,8 @@ class ConnectionReported:
 class StatusReported:
     """The page is complete; ``more`` says whether another follows, which begins after the connection ``last``.
 
-    ``servers`` counts, for every server that the settings name, the connections that this page has looked at.
+    ``servers`` counts, for every server that the settings name, the connections that this page has looked at. ``role``
+    is this controller's, ``master`` or ``standby``, where two share the switches.
     """
 
     time: float
@@ -334,6 +335,7 @@ class StatusReported:
     more: bool
     last: int
     servers: tuple[tuple[str, int], ...] = ()
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +380,25 @@ class DrainFailed:
     request: str
     server: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchAssigned:
+    """It was settled what a switch does: take connections in hand, or only forward."""
+
+    time: float
+    switch: int
+    rewrites: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged:
+    """From now on this controller is ``master``, or ``standby``, of two that share their switches."""
+
+    time: float
+    role: str
+    generation: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

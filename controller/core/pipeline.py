@@ -11,7 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from controller.core.commands import Action, Command, FlowAdd, FlowDelete, Match, MeterAdd, Output, Port, Rewrite
+from controller.core.commands import (
+    Action,
+    Bundle,
+    Command,
+    FlowAdd,
+    FlowDelete,
+    Match,
+    MeterAdd,
+    Output,
+    Port,
+    Rewrite,
+)
 from controller.core.connection import Connection, Path, facts_of, rewrite_to_client, rewrite_to_server
 from controller.core.cookie import Cookie, Kind
 from controller.core.facts import Facts
@@ -63,7 +74,7 @@ def _tcp(
 
 
 def standing_flows(switch: int, policy: Policy) -> Iterator[Command]:
-    """Yield the flows and meters that every switch holds, connections or not; putting them in again changes nothing."""
+    """Yield the flows and meters of a rewriting switch, connections or not; putting them in again changes nothing."""
     plain = Cookie(Kind.PLAIN).encode()
     copy = Cookie(Kind.COPY).encode()
     origins = {service.origin.endpoint for service in policy.services}
@@ -112,6 +123,29 @@ def standing_flows(switch: int, policy: Policy) -> Iterator[Command]:
         message = Match(ether_type=ETHER_IPV6, ip_proto=ICMPV6, icmpv6_type=kind)
         yield FlowAdd(switch, WATCH, P_ARP, message, heard, cookie=plain)
     yield FlowAdd(switch, WATCH, 0, Match(), (Output(Port.NORMAL),), cookie=plain)
+
+
+def rewriting_mark(switch: int) -> FlowAdd:
+    """Return the flow that tells a controller to come that this switch rewrites; it drops, as no flow at all would."""
+    return FlowAdd(switch, CONNECTIONS, 0, Match(), cookie=Cookie(Kind.REWRITES).encode())
+
+
+def forwarding(switch: int) -> Bundle:
+    """Return the change that makes a plain learning switch of one, whatever its standing flows were.
+
+    The mark carries what the watching table may have sent there until now.
+    """
+    normal = (Output(Port.NORMAL),)
+    standing = (Kind.PLAIN, Kind.SYN, Kind.COPY, Kind.REWRITES)
+    whole = (1 << 64) - 1
+    return Bundle(
+        switch,
+        (
+            *(FlowDelete(switch, cookie=Cookie(kind).encode(), cookie_mask=whole) for kind in standing),
+            FlowAdd(switch, CONNECTIONS, 0, Match(), normal, cookie=Cookie(Kind.FORWARDS).encode()),
+            FlowAdd(switch, WATCH, 0, Match(), normal, cookie=Cookie(Kind.PLAIN).encode()),
+        ),
+    )
 
 
 def from_client(connection: Connection) -> Match:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from controller.core import life, migration, pipeline, rollback, seq, stand_in, tap
+from controller.core import assignment, life, migration, pipeline, rollback, seq, stand_in, tap
 from controller.core.commands import FlowAdd, FlowDelete, Match, ReadFlows
 from controller.core.connection import Connection, State
 from controller.core.cookie import MARK, Kind, decode_cookie
@@ -83,7 +83,9 @@ def reported(world: World, event: FlowsReported) -> list[object]:
     if event.more:
         return []
     del world.readings[event.switch]
-    _settle(world, event.switch, reading.flows)
+    assignment.told(world, event.switch, reading.flows)
+    if assignment.rewrites(world, event.switch):
+        _settle(world, event.switch, reading.flows)
     return reading.waiting
 
 

@@ -68,6 +68,13 @@ class World:
         """Connections that wait for the location of a target, by its address."""
         self.drains: dict[str, Drain] = {}
         """Servers that are being drained, by name."""
+        self.rewriting: dict[int, int] = {}
+        """The switches that rewrite, where the settings name none, with their claims (core/assignment.py).
+
+        One, unless several held connections already.
+        """
+        self.spare: dict[int, int] = {}
+        """Switches that forward only because another one does what they could, with their claims."""
         self.readings: dict[int, Reading] = {}
         """Switches that have not told their flows yet."""
         self.looks: dict[int, Look] = {}

@@ -308,7 +308,7 @@ def test_idle_connection_leaves_nothing() -> None:
     assert not world.connections
     assert not world.targets
     left = {Cookie.__name__ and flow.cookie >> 48 & 0xF for flow in demo.switch.flows.values() if flow.table == 1}
-    assert left <= {Kind.PLAIN, Kind.DROP}
+    assert left <= {Kind.PLAIN, Kind.DROP, Kind.REWRITES}
 
 
 def test_stragglers_of_the_target() -> None:
