@@ -85,7 +85,6 @@ def test_every_byte_reaches_one_server_once(seed, mine, first, second, links, si
     assert client.fin_received
     assert server.fin_received
     assert client.state == "established"
-    complaints = client.complaints + server.complaints
-    assert not complaints, complaints
+    assert not network.complaints(client, server), network.complaints(client, server)
     if not links.loss:
         assert client.retransmissions == 0

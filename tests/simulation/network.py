@@ -134,6 +134,14 @@ class Network:
         for address, mac, port in self.located:
             self.tell(HostLocated(1, port, address, mac))
 
+    def complaints(self, *peers: Peer) -> list[str]:
+        """Return what peers complained of and a network that reorders does not bring about by itself.
+
+        A fast retransmission carries a later time than the segments before it that it overtakes: PAWS refuses these.
+        """
+        told = [one for peer in peers for one in peer.complaints]
+        return [one for one in told if not (self.faults.jitter and one.startswith("PAWS"))]
+
     # ---- hosts ----------------------------------------------------------------------------------------------------
 
     def add_host(self, address: str, mac: str, port: int, located: bool = True) -> None:
