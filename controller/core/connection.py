@@ -51,7 +51,9 @@ class Phase(Enum):
     WATCHING = "watching"
     """The target stands; a moment is awaited at which nothing is under way."""
     BRAKING = "braking"
-    """Both ends are shown zero windows; what is in flight drains through the fast path."""
+    """The client is shown zero windows; what it has under way drains through the fast path."""
+    STOPPING = "stopping"
+    """The client is asked whether it stands still; then the server is shown a zero window, too."""
     MEASURING = "measuring"
     """Both ends are asked for their exact numbers; what they say reaches the controller alone."""
     COMMITTING = "committing"
@@ -137,6 +139,8 @@ class Attempt:
     window: int = 0
     """The target's window field (in its own scale) as last heard."""
     frozen_at: float = 0.0
+    is_told: bool = False
+    """Whether the server has been shown a window of zero."""
     watched: int = 0
     """Packets that were overheard while a quiet moment was awaited."""
     owed: bool = False
@@ -154,6 +158,8 @@ class Attempt:
     server: Answers = field(default_factory=Answers)
     kept: list[Kept] = field(default_factory=list)
     """Packets of the server that were not passed on: they are, if the freeze is undone."""
+    handed: set[int] = field(default_factory=set)
+    """Numbers of the client's held segments that have been sent behind the final flows already."""
     filled: int = 0
     """After which question the old server was last given bytes that it lacked."""
     client_had: int = 0

@@ -2,8 +2,8 @@
 """The cut: one position in each direction at which the connection changes servers.
 
 A gated connection is cut before its first byte: the client's data is held already. A connection that is served is
-stopped first: both ends are shown zero windows (the brake), then the switch hands over what they say, and both are
-asked how far they are (``question``). What the old server has is the cut of the client's bytes, what the client has
+stopped first (``brake``), then the switch hands over what both ends say, and they are asked how far they are
+(``question``). What the old server has is the cut of the client's bytes, what the client has
 that of the server's: nothing else can reach either of them any more. Neither end may have bytes out of order then: the
 client would mix them with the target's, and would not send again what it was told to have arrived. Such gaps are filled
 first; bytes lost behind the cut are the client's to send again, to the target. Then one atomic change of flows moves
@@ -17,18 +17,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.core import pipeline, question, seq, stand_in, tap
+from controller.core import brake, pipeline, question, seq, stand_in, tap
+from controller.core.brake import keep
 from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete, PacketOut
-from controller.core.connection import Attempt, Connection, Path, Phase, State, kept, rewrite_to_client
+from controller.core.connection import Attempt, Connection, Kept, Path, Phase, State, kept, rewrite_to_client
 from controller.core.events import MigrationCompleted, SegmentReceived
 from controller.core.policy import CutPolicy
-from controller.core.rollback import fail, release_held, shifted, thaw
+from controller.core.rollback import fail, release_held, send_held, shifted, thaw
 from controller.core.segment import FIN, PSH, RST, Segment
 from controller.core.view import in_clients_view
 from controller.core.world import World
 
-BRAKE_TIME = 0.001_5
-"""Seconds for which the fast path drains before the controller looks: a saturated stream stops within 0.5 to 2.5 ms."""
 DRAIN = 0.005
 """Seconds for which the old server's last packets are still passed on by hand: after that, the stream is cut."""
 REMIND = (0.004, 0.02)
@@ -43,10 +42,7 @@ FREEZE_LIMIT = 0.12
 def begin(world: World, connection: Connection, attempt: Attempt) -> None:
     """The target stands: cut a gated connection here, stop one that is served."""
     if connection.state is State.SERVED:
-        attempt.phase = Phase.BRAKING
-        attempt.frozen_at = world.now
-        world.do(Bundle(connection.switch, tuple(pipeline.brake_flows(connection, connection.path))))
-        world.wake(connection, BRAKE_TIME, "braked")
+        brake.begin(world, connection, attempt)
         world.wake(connection, FREEZE_LIMIT, "frozen")
     else:
         attempt.phase = Phase.COMMITTING
@@ -90,30 +86,67 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
         changes: list[FlowAdd | FlowDelete] = [silence, *pipeline.path_flows(connection, attempt.path)]
         changes += pipeline.thaw(connection, old, connection.is_overheard)
         world.do(Bundle(connection.switch, tuple(changes), attempt.token))
+        _hand_over(world, connection, attempt, attempt.path)
     else:
         # Nothing of a gated connection passes the switch meanwhile: its flows need not change all at once.
         world.do(silence, *pipeline.path_flows(connection, attempt.path, attempt.token))
     world.do(Barrier(connection.switch, attempt.token))
 
 
+def _hand_over(world: World, connection: Connection, attempt: Attempt, path: Path) -> None:
+    """Let both ends go on, right behind the final flows: the switch's word that they stand is not waited for.
+
+    Should it refuse them, nothing is spoilt: both ends have been told the truth, and what is sent here comes back.
+    """
+    if attempt.cut_policy is not CutPolicy.REQUEST:  # that one goes ahead of the rest
+        news = _news(connection, attempt)
+        attempt.handed = set(news)
+        send_held(world, connection, news)
+    _reopen(world, connection, path, attempt.client_had, attempt.client_cut, attempt.server_cut, attempt.window)
+
+
+def _news(connection: Connection, attempt: Attempt) -> dict[int, Kept]:
+    """Return what is held and is the target's, but for what it has been given already."""
+    return {
+        number: one
+        for number, one in connection.held.items()
+        if seq.is_after(seq.add(number, one.size), attempt.client_had) and number not in attempt.handed
+    }
+
+
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
 def measure(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
-    """The brake has worked for a while: from now on the controller alone hears both ends."""
+    """Both ends have been stopped: from now on the controller alone hears them, and asks.
+
+    The switch does what it is told in order, the datapath included: the questions need not wait for its word.
+    """
     attempt.phase = Phase.MEASURING
     attempt.token = world.token(connection)
     flows = tuple(pipeline.measure_flows(connection, connection.path))
     world.do(Bundle(connection.switch, flows, attempt.token), Barrier(connection.switch, attempt.token))
+    _ask_anew(world, connection, attempt)
 
 
 def measuring(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
-    """The flows of the measurement stand: ask both ends."""
+    """The flows of the undoing stand: ask both ends."""
     attempt.token = 0
+    _ask_anew(world, connection, attempt)
+
+
+def _ask_anew(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Ask both ends; what they have said until now does not count."""
     attempt.measured_at = world.now
     for answers in (attempt.client, attempt.server):
         question.outdate(attempt, answers)
     question.ask(world, connection, attempt)
+
+
+def stands(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
+    """The flows stand behind which the ends have been asked: from now on they are asked again."""
+    attempt.token = 0
+    ask(world, connection, attempt, event)
 
 
 def ask(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
@@ -190,15 +223,6 @@ def _fill(world: World, connection: Connection, attempt: Attempt) -> None:
             world.do(PacketOut(connection.switch, one.packet, edits + actions, one.port, connection.mss))
 
 
-def keep(world: World, connection: Connection, event: SegmentReceived) -> None:
-    """Hold back what the client says; what comes twice is kept once."""
-    segment, had = event.segment, connection.held.get(event.segment.seq)
-    grown = segment.length - (0 if had is None else had.size)
-    if grown > 0 and connection.held_bytes + grown <= world.policy.limits.held_bytes:
-        connection.held[segment.seq] = kept(event, segment)
-        connection.held_bytes += grown
-
-
 def _go_on(world: World, connection: Connection, attempt: Attempt, segment: Segment) -> None:
     """Cut, or end the undoing, once both ends have told where they are."""
     client, server = attempt.client, attempt.server
@@ -240,20 +264,21 @@ def hold(world: World, connection: Connection, attempt: Attempt, event: SegmentR
 # ---- committing -----------------------------------------------------------------------------------------------------
 
 
-def _reopen(world: World, connection: Connection) -> None:
-    """Tell both ends of a connection that was cut what the other has, and its window."""
-    client_had, server_cut = connection.origin.acked, connection.origin.next
-    assert client_had is not None
-    window = shifted(connection.origin.window, connection.path.window_shift)
-    stand_in.to_client(world, connection, stand_in.as_server(connection, server_cut, client_had, window))
-    go_on = stand_in.as_client(connection, connection.cut_at, server_cut)
-    stand_in.to_server(world, connection, connection.path, go_on)
+def _reopen(
+    world: World, connection: Connection, path: Path, client_had: int, client_cut: int, server_cut: int, window: int
+) -> None:
+    """Tell both ends of a connection that was cut what the other has, and its window (the target's own field)."""
+    shown = shifted(window, path.window_shift)
+    stand_in.to_client(world, connection, stand_in.as_server(connection, server_cut, client_had, shown))
+    go_on = stand_in.as_client(connection, client_cut, server_cut)
+    stand_in.to_server(world, connection, path, go_on)
 
 
 def remind(world: World, connection: Connection) -> None:
     """Say it again, in case it was lost: an end that has gone on takes it for old, and is silent."""
-    if connection.state is State.SERVED and connection.attempt is None:
-        _reopen(world, connection)
+    side = connection.origin
+    if connection.state is State.SERVED and connection.attempt is None and side.acked is not None:
+        _reopen(world, connection, connection.path, side.acked, connection.cut_at, side.next, side.window)
 
 
 def commit(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
@@ -271,14 +296,9 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
     connection.origin.window = attempt.window
     connection.client.exact_at = connection.origin.exact_at = world.now
     if served:
-        _reopen(world, connection)
         for after in REMIND:
             world.wake(connection, after, REMINDER)
-    connection.held = {
-        number: one
-        for number, one in connection.held.items()
-        if seq.is_after(seq.add(number, one.size), attempt.client_had)
-    }
+    connection.held = _news(connection, attempt)
     tap.moved(world, connection, attempt.client_had)
     release_held(world, connection)
     world.settle(connection, State.SERVED)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from controller.core import ahead, cut, seq, tap, target, watch
+from controller.core import ahead, brake, cut, seq, tap, target, watch
 from controller.core.commands import ResolveHost
 from controller.core.connection import Attempt, Connection, Phase, State
 from controller.core.errors import TransitionError
@@ -138,6 +138,7 @@ def _deadline(world: World, connection: Connection, attempt: Attempt, event: obj
         Phase.PROBING: "it answers the handshake but never proved to be established (accept queue full?)",
         Phase.WATCHING: "the connection was never quiet",
         Phase.BRAKING: "the switch did not stop the connection in time",
+        Phase.STOPPING: "the client did not come to rest in time",
         Phase.MEASURING: "the connection did not come to rest in time",
         Phase.COMMITTING: "the client or the switch did not get there in time",
     }[attempt.phase]
@@ -181,34 +182,34 @@ Handler = Callable[[World, Connection, Attempt, Any], None]
 
 _ORDER = tuple(Phase)
 _ROWS: dict[Input, tuple[Handler, ...]] = {
-    # in this order: locating, connecting, probing, awaiting, watching, braking, measuring, committing, undoing
-    Input.LOCATED: (target.connect, *(_ignore,) * 8),
-    Input.SYNACK: (_ignore, target.synack, target.prove, *(_ignore,) * 6),
-    Input.SEGMENT: (_ignore, target.clear, target.prove, *(target.speak,) * 4, _misplaced, _ignore),
-    Input.RESET: (_ignore, *(target.reset,) * 7, _ignore),
-    Input.RETRY: (_ignore, target.retry, target.retry, *(_ignore,) * 6),
-    Input.DEADLINE: (_deadline, _deadline, _deadline, *(_ignore,) * 4, _deadline_of_gate, _ignore),
-    Input.STATE: (ahead.note, ahead.note, ahead.note, ahead.told, *(_ignore,) * 5),
-    Input.STATE_LATE: (*(_ignore,) * 3, ahead.late, *(_ignore,) * 5),
-    Input.BRAKED: (*(_ignore,) * 5, cut.measure, _ignore, _ignore, _ignore),
-    Input.ASK: (*(_ignore,) * 6, cut.ask, _ignore, cut.ask),
-    Input.FROZEN: (*(_ignore,) * 5, _frozen, _frozen, _frozen, _ignore),
-    Input.THAW: (*(_ignore,) * 8, thaw),
-    Input.FROM_CLIENT: (*(_pass_on,) * 6, cut.from_client, cut.hold, cut.from_client),
-    Input.FROM_SERVER: (*(_pass_on,) * 6, cut.from_server, _ignore, cut.from_server),
-    Input.DONE: (*(_ignore,) * 4, watch.watching, _ignore, cut.measuring, cut.commit, cut.measuring),
-    Input.REFUSED: (*(_switch_refused,) * 8, thaw),
-    Input.CLIENT_HEARD: (*(_ignore,) * 4, watch.client_heard, _ignore, watch.client_stirs, _ignore, _ignore),
-    Input.SERVER_HEARD: (*(_ignore,) * 4, watch.server_heard, *(_ignore,) * 4),
-    Input.QUIET: (*(_ignore,) * 4, watch.quiet, *(_ignore,) * 4),
-    Input.UNQUIET: (*(_ignore,) * 4, _deadline, *(_ignore,) * 4),
+    # locating, connecting, probing, awaiting, watching, braking, stopping, measuring, committing, undoing
+    Input.LOCATED: (target.connect, *(_ignore,) * 9),
+    Input.SYNACK: (_ignore, target.synack, target.prove, *(_ignore,) * 7),
+    Input.SEGMENT: (_ignore, target.clear, target.prove, *(target.speak,) * 5, _misplaced, _ignore),
+    Input.RESET: (_ignore, *(target.reset,) * 8, _ignore),
+    Input.RETRY: (_ignore, target.retry, target.retry, *(_ignore,) * 7),
+    Input.DEADLINE: (_deadline, _deadline, _deadline, *(_ignore,) * 5, _deadline_of_gate, _ignore),
+    Input.STATE: (ahead.note, ahead.note, ahead.note, ahead.told, *(_ignore,) * 6),
+    Input.STATE_LATE: (*(_ignore,) * 3, ahead.late, *(_ignore,) * 6),
+    Input.BRAKED: (*(_ignore,) * 5, brake.stop, cut.measure, _ignore, _ignore, _ignore),
+    Input.ASK: (*(_ignore,) * 6, cut.ask, cut.ask, _ignore, cut.ask),
+    Input.FROZEN: (*(_ignore,) * 5, *(_frozen,) * 4, _ignore),
+    Input.THAW: (*(_ignore,) * 9, thaw),
+    Input.FROM_CLIENT: (*(_pass_on,) * 6, brake.from_client, cut.from_client, cut.hold, cut.from_client),
+    Input.FROM_SERVER: (*(_pass_on,) * 7, cut.from_server, _ignore, cut.from_server),
+    Input.DONE: (*(_ignore,) * 4, watch.watching, _ignore, cut.stands, cut.stands, cut.commit, cut.measuring),
+    Input.REFUSED: (*(_switch_refused,) * 9, thaw),
+    Input.CLIENT_HEARD: (*(_ignore,) * 4, watch.client_heard, *(_ignore,) * 2, watch.client_stirs, *(_ignore,) * 2),
+    Input.SERVER_HEARD: (*(_ignore,) * 4, watch.server_heard, *(_ignore,) * 5),
+    Input.QUIET: (*(_ignore,) * 4, watch.quiet, *(_ignore,) * 5),
+    Input.UNQUIET: (*(_ignore,) * 4, _deadline, *(_ignore,) * 5),
 }
 TABLE: dict[tuple[Phase, Input], Handler] = {
     (phase, row): handler for row, handlers in _ROWS.items() for phase, handler in zip(_ORDER, handlers, strict=True)
 }
 
 
-_FREEZE = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
+_FREEZE = (Phase.BRAKING, Phase.STOPPING, Phase.MEASURING, Phase.COMMITTING)
 MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
     (Phase.LOCATING, Input.LOCATED): (Phase.CONNECTING,),
     (Phase.CONNECTING, Input.SYNACK): (Phase.PROBING, None),
@@ -220,8 +221,10 @@ MOVES: dict[tuple[Phase, Input], tuple[Phase | None, ...]] = {
     (Phase.MEASURING, Input.CLIENT_HEARD): (Phase.WATCHING,),
     **{(Phase.WATCHING, what): (None,) for what in (Input.UNQUIET, Input.CLIENT_HEARD, Input.SERVER_HEARD)},
     (Phase.WATCHING, Input.SEGMENT): (None,),
-    **{(phase, Input.SEGMENT): (Phase.UNDOING,) for phase in (Phase.BRAKING, Phase.MEASURING)},
-    (Phase.BRAKING, Input.BRAKED): (Phase.MEASURING,),
+    **{(phase, Input.SEGMENT): (Phase.UNDOING,) for phase in _FREEZE[:3]},
+    (Phase.BRAKING, Input.BRAKED): (Phase.STOPPING,),
+    (Phase.STOPPING, Input.FROM_CLIENT): (Phase.UNDOING,),
+    (Phase.STOPPING, Input.BRAKED): (Phase.MEASURING,),
     (Phase.MEASURING, Input.FROM_CLIENT): (Phase.COMMITTING, Phase.UNDOING),
     (Phase.MEASURING, Input.FROM_SERVER): (Phase.COMMITTING, Phase.UNDOING),
     (Phase.COMMITTING, Input.DONE): (None,),

@@ -237,16 +237,19 @@ def stopped(actions: tuple[Action, ...]) -> tuple[Action, ...]:
     return (*actions[:-1], Rewrite(window=0), actions[-1])
 
 
-def brake_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
-    """Yield the flows that show both ends a window of zero, in the fast path: they drain and stop.
+def brake_flow(connection: Connection, path: Path) -> FlowAdd:
+    """Return the flow that shows the client a window of zero, in the fast path: it drains and stops.
 
-    They go by themselves after a second, so a controller that dies now leaves no black hole.
+    It goes by itself after a second, so a controller that dies now leaves no black hole.
     """
     back = from_server(connection, path.server, path.port)
     actions = stopped(to_client_actions(connection, path))
-    yield _flow(connection, back, actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
-    actions = stopped(to_server_actions(connection, path))
-    yield _flow(connection, from_client(connection), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
+    return _flow(connection, back, actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
+
+
+def hear_client(connection: Connection) -> FlowAdd:
+    """Return the flow that hands what the client says to the controller alone; it, too, goes after a second."""
+    return _flow(connection, from_client(connection), _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
 
 
 def watch_flows(connection: Connection, path: Path, seconds: int = 0) -> Iterator[FlowAdd]:
@@ -261,8 +264,9 @@ def watch_flows(connection: Connection, path: Path, seconds: int = 0) -> Iterato
 
 def measure_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     """Yield the flows that hand what both ends say to the controller alone; they, too, go after a second."""
-    for match in (from_server(connection, path.server, path.port), from_client(connection)):
-        yield _flow(connection, match, _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
+    back = from_server(connection, path.server, path.port)
+    yield _flow(connection, back, _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
+    yield hear_client(connection)
 
 
 def thaw(connection: Connection, path: Path, watched: bool = False) -> Iterator[FlowDelete]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core import seq, stand_in
-from controller.core.connection import Answers, Attempt, Connection, Side
+from controller.core.connection import Answers, Attempt, Connection, Phase, Side
 from controller.core.segment import ACK, PSH, Segment, Timestamps
 from controller.core.world import World
 
@@ -34,11 +34,12 @@ UNMARKED = 3
 
 
 def ask(world: World, connection: Connection, attempt: Attempt) -> None:
-    """Ask both ends once, and come back."""
+    """Ask the ends that the controller hears once, and come back."""
     attempt.round += 1
     attempt.asked_at = world.now
     ask_client(world, connection, attempt.client, attempt.round)
-    ask_server(world, connection, attempt.server, attempt.round)
+    if attempt.phase is not Phase.STOPPING:
+        ask_server(world, connection, attempt.server, attempt.round)
     world.wake(connection, ASK_AGAIN, "ask")
 
 

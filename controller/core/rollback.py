@@ -8,15 +8,17 @@ ends that both see closed windows would stand still for ever.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from controller.core import pipeline, question, seq, stand_in, tap
 from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete
-from controller.core.connection import Attempt, Connection, Phase, State
+from controller.core.connection import Attempt, Connection, Kept, Phase, State
 from controller.core.events import MigrationFailed, MigrationRolledBack
 from controller.core.policy import CutPolicy
 from controller.core.segment import ACK, RST
 from controller.core.world import World
 
-FROZEN = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING, Phase.UNDOING)
+FROZEN = (Phase.BRAKING, Phase.STOPPING, Phase.MEASURING, Phase.COMMITTING, Phase.UNDOING)
 """Phases in which the ends of a connection that was served cannot send."""
 UNDO_LIMIT = 0.05
 """Seconds after which the ends go on although not both have answered."""
@@ -76,8 +78,13 @@ def serve(world: World, connection: Connection) -> None:
 
 
 def release_held(world: World, connection: Connection) -> None:
-    """Send the held packets, in the order of their bytes, through the flows that stand now."""
+    """Send the held packets through the flows that stand now."""
     held, connection.held, connection.held_bytes = connection.held, {}, 0
+    send_held(world, connection, held)
+
+
+def send_held(world: World, connection: Connection, held: Mapping[int, Kept]) -> None:
+    """Send packets of the client through the flow tables, in the order of their bytes."""
     first = connection.client.next
     for number in sorted(held, key=lambda number: seq.offset(first, number)):
         one = held[number]

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from simulation.demo import CLIENT, MIGRATE, ORIGIN, POLICY, Demo, alert
+from simulation.demo import CLIENT, MIGRATE, ORIGIN, POLICY, TARGET, Demo, alert
 from simulation.peer import Capabilities
 
 from controller.core import life
@@ -142,6 +142,71 @@ def test_killed_after_any_event(mode, sent, number):
             demo.run(1.0)
             check(demo, said)
     close(demo, client, connection)
+
+
+PIECE, PACE, SPAN = 3_000, 0.000_1, 150
+"""How many bytes each end says at once, how often (in seconds), and how many times: some are always under way."""
+
+
+def play_busy(offset: float) -> tuple[Doomed, list[int]]:
+    """Connect, and let both ends talk without a pause; returns what each has said so far, and goes on counting."""
+    demo = build("observe")
+    client = demo.dial(CLIENT, "02:00:00:00:00:03", ORIGIN, "02:00:00:00:00:01", Capabilities())
+    demo.run(0.02)
+    said = [0, 0]
+
+    def talk(left: int) -> None:
+        for place, peer in enumerate((client, demo.ends[0])):
+            if peer.state == "established":
+                demo.say(peer, bytes(PIECE))
+                said[place] += PIECE
+        if left:
+            demo.at(PACE, lambda: talk(left - 1))
+
+    talk(SPAN)
+    demo.run(0.003 + offset)
+    demo.handled = 0
+    return demo, said
+
+
+OFFSETS = (0.0, PACE / 2)
+
+
+def busy_events(offset: float) -> int:
+    """Return how many events the undisturbed migration of a busy connection has."""
+    demo, _ = play_busy(offset)
+    demo.tell(MigrationRequested(demo.now, KEY, "server2"))
+    while not demo.happened(MigrationCompleted):
+        demo.run(0.000_1)
+    return demo.handled
+
+
+BUSY = [
+    (offset, sent, number)
+    for offset in OFFSETS
+    for sent, number in itertools.product((True, False), range(1, busy_events(offset) + 1))
+]
+
+
+@pytest.mark.parametrize(("offset", "sent", "number"), BUSY)
+def test_killed_while_both_ends_are_busy(offset, sent, number):
+    """Both ends have data under way when they are stopped: they get going again by themselves, without a controller."""
+    demo, said = play_busy(offset)
+    demo.last, demo.sent = number, sent
+    demo.tell(MigrationRequested(demo.now, KEY, "server2"))
+    demo.run(0.03)
+    demo.kill(sent)
+    demo.run(AWAY)
+    client = demo.peers[CLIENT, ORIGIN]
+    assert sum(len(peer.received) for peer in demo.ends) == said[0]
+    is_moved = any(is_path(flow) and flow.match.ip_src == TARGET.address for flow in demo.switch.flows.values())
+    serving = demo.ends[-1] if is_moved else demo.ends[0]
+    if not is_moved:
+        assert len(client.received) == said[1]
+    had = len(client.received)
+    demo.say(serving, b"goes on")
+    demo.run(1.0)
+    assert client.received[had:] == b"goes on"
 
 
 def is_path(flow):

@@ -17,7 +17,7 @@ from topo import BatonNet, wait_for
 from .takeover_lab import DEADLINE, SERVICES, SETTINGS, Lab
 
 FULL = bool(os.environ.get("BATON_EVERY_STEP"))
-OBSERVED_ONLY = (Phase.WATCHING, Phase.BRAKING, Phase.MEASURING, Phase.UNDOING)
+OBSERVED_ONLY = (Phase.WATCHING, Phase.BRAKING, Phase.STOPPING, Phase.MEASURING, Phase.UNDOING)
 PHASES = tuple(phase for phase in Phase if phase is not Phase.AWAITING)
 """Those of a network without P4 switches; tests/integration/p4sync has the other one."""
 STEPS = {

@@ -31,7 +31,7 @@ from controller.core.rollback import UNDO_LIMIT
 from controller.core.segment import ACK, FIN, SYN, ConnectionKey, Endpoint, Segment, TcpOptions, Timestamps
 from controller.core.view import in_clients_view
 
-FROZEN = (Phase.BRAKING, Phase.MEASURING, Phase.COMMITTING)
+FROZEN = (Phase.BRAKING, Phase.STOPPING, Phase.MEASURING, Phase.COMMITTING)
 
 
 def test_observed_connection_is_served_at_once() -> None:
@@ -121,7 +121,7 @@ def test_requests_for_nobody() -> None:
     assert [event.connection for event in demo.happened(MigrationFailed)] == [stranger, KEY]
 
 
-@pytest.mark.parametrize("phase", [Phase.PROBING, *FROZEN[:2]])
+@pytest.mark.parametrize("phase", [Phase.PROBING, *FROZEN[:3]])
 def test_a_newer_wish_supersedes(phase: Phase) -> None:
     """Versions: the older attempt is undone at once."""
     demo, client = observed()
@@ -211,7 +211,7 @@ def test_frozen_in_the_last_step() -> None:
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
-@pytest.mark.parametrize("pause", [0.0, 0.000_5])
+@pytest.mark.parametrize("pause", [0.0, 0.000_2])
 def test_close_during_the_freeze(who: str, pause: float) -> None:
     """Whoever closes: the freeze is undone and the FIN arrives without a retransmission."""
     demo, client = observed()

@@ -196,7 +196,7 @@ def test_only_what_lies_before_a_gap_goes_to_the_old_server() -> None:
     server = demo.at_origin[0]
     move(demo, seconds=0)
     until(demo, Phase.MEASURING)
-    demo.run(0.000_7)
+    demo.run(0.000_3)
     start = client.send_next
     server._ack = lambda now, duplicate=None: None  # type: ignore[method-assign]
     for at in (0, 10):
@@ -230,7 +230,7 @@ def test_both_ends_close_at_once_in_a_freeze() -> None:
     demo, client = connected()
     move(demo, seconds=0)
     until(demo, Phase.MEASURING)
-    demo.run(0.000_4)
+    demo.run(0.000_1)
     for peer in (client, demo.at_origin[0]):
         demo.act(peer, lambda one: one.close(demo.now))
     demo.run(0.5)

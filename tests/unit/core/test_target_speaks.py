@@ -21,7 +21,7 @@ from controller.core.segment import ACK, FIN, ConnectionKey, Segment
 
 KEY = ConnectionKey(CLIENT, ORIGIN)
 OBSERVE = replace(POLICY, services=(replace(POLICY.services[0], gated=False),))
-STANDS = (Phase.WATCHING, Phase.BRAKING, Phase.MEASURING)
+STANDS = (Phase.WATCHING, Phase.BRAKING, Phase.STOPPING, Phase.MEASURING)
 
 
 def standing(phase: Phase, discards: bool = False):
