@@ -28,6 +28,8 @@ class TcpMigration(OpenFlowApp):
     _EVENTS: ClassVar[list[type]] = [
         events.SwitchConnected,
         events.SwitchLost,
+        events.SwitchAssigned,
+        events.RoleChanged,
         events.ConnectionsTakenOver,
         events.ConnectionOpened,
         events.ConnectionClosed,
@@ -79,7 +81,7 @@ class TcpMigration(OpenFlowApp):
         self.take(event)
 
     @set_ev_cls([events.StateFollowed, events.StateShipped, events.StateRejected])
-    def _on_state(self, event: object) -> None:
+    def _on_state_told(self, event: object) -> None:
         """The state of P4 switches goes along with connections (apps/p4sync.py)."""
         self.take(event)
 
