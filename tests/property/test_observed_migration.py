@@ -118,12 +118,12 @@ def test_every_byte_once_and_in_order(seed, cans, options, links, isn, moves):
     assert not demo.engine.world.tokens
 
 
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(max(1_200, MANY // 10))
 def test_many_histories():
     """The same, thousands of times: ``BATON_MANY_HISTORIES=100000`` tries more."""
     environment = {**os.environ, "BATON_HISTORIES": str(-(-MANY // PROCESSES))}
     environment.pop("BATON_COVERAGE", None)  # the check is the whole run's, and these measure none
-    words = ["-q", "--no-header", "-p", "no:cacheprovider", "--no-cov"]
+    words = ["-q", "--no-header", "-p", "no:cacheprovider", "--no-cov", "--timeout=0"]
     test = f"{__file__}::{test_every_byte_once_and_in_order.__name__}"
     command = [sys.executable, "-m", "pytest", *words, test]
     running = [
