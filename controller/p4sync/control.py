@@ -55,6 +55,16 @@ class AgentControl:
         """Disconnect; a job of ours that is not detached is given up."""
         self._stream.close()
 
+    def is_alive(self) -> bool:
+        """Return whether the agent still holds the other end."""
+        self._stream.settimeout(0)
+        try:
+            return bool(self._stream.recv(1, socket.MSG_PEEK))
+        except (BlockingIOError, TimeoutError):
+            return True
+        except OSError:
+            return False
+
     def request(self, kind: str, timeout: float = ANSWER_TIME, **fields: Any) -> dict[str, Any]:
         """Send a request and return its answer; raises ControlError."""
         self.send(kind, **fields)

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 from controller.p4sync import agreement, entries, inputs, links, outputs
 from controller.p4sync.destination import Destination, State
 from controller.p4sync.entries import SessionKeys
-from controller.p4sync.errors import NotPrimaryError, P4SyncError, PeerError, SwitchError, WriteError
+from controller.p4sync.errors import P4SyncError, PeerError, SwitchError, WriteError
+from controller.p4sync.half import Half
 from controller.p4sync.journal import Journal
 from controller.p4sync.keys import PrivateKey, PublicKey
 from controller.p4sync.protocol import STAGING_MARK, SYNC_IN, Mark, Report, Suite
 from controller.p4sync.settings import SUITES, AgentSettings, Peer
 from controller.p4sync.statement import statement_of
 from controller.p4sync.switch import AgentSwitch
-from controller.p4sync.timer import Timer
 
 MOST_KEYS = 65_536
 HELLO_TIME = 5.0
@@ -29,7 +29,7 @@ HELLO_TIME = 5.0
 log = logging.getLogger(__name__)
 
 
-class Receiving:
+class Receiving(Half):
     """All sessions that end at this agent's switch."""
 
     def __init__(
@@ -41,19 +41,17 @@ class Receiving:
         journal: Journal,
     ) -> None:
         """Begin without a session, with the decisions that the journal remembers."""
-        self._settings, self._key, self._peer_keys = settings, key, peer_keys
-        self._switch, self._journal = switch, journal
+        super().__init__(settings, switch, journal)
+        self._key, self._peer_keys = key, peer_keys
         self.machine = Destination(settings.id, settings.pace)
         self.is_idle = asyncio.Event()
         """No session ends here now."""
         self.is_idle.set()
-        self._timer = Timer(lambda: self.tell(inputs.TimerExpired()))
         self._links: dict[int, links.Link] = {}
         self._nonces: dict[int, tuple[int, int]] = {}
         for session, past in journal.memory.decisions.items():
             self.machine.decisions[session] = (past.committed, past.reason, True)
             self._nonces[session] = (past.nonce, past.peer)
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._keys: SessionKeys | None = None
         self._suite, self._port = Suite.NONE, 0
         self._offer = ""
@@ -204,29 +202,14 @@ class Receiving:
     # ---- out ----
 
     def _do(self, wanted: list[Any]) -> None:
-        for output in wanted:
-            try:
-                self._ACTIONS[type(output)](self, output)
-            except NotPrimaryError as error:
-                log.debug("%s: not done: %s", self._settings.name, error)  # `SwitchLost` follows
+        super()._do(wanted)
         if self.machine.state is State.IDLE:
             self.is_idle.set()
         else:
             self.is_idle.clear()
 
-    def _send_token(self, output: outputs.SendToken) -> None:
-        self._switch.send(output.kind, output.session, output.credit, output.argument, output.flags)
-
-    def _wake_at(self, output: outputs.WakeAt) -> None:
-        self._timer.set(output.when)
-
     def _remember(self, output: outputs.Remember) -> None:
         self._journal.write({**output.record, "side": "in"})
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _install(self, output: outputs.InstallIncoming) -> None:
         self._spawn(self._write(output))
@@ -302,9 +285,9 @@ class Receiving:
         }
         self._send(output.session, links.signed(self._key, "decided", body))
 
-    _ACTIONS: ClassVar[dict[type, Any]] = {
-        outputs.SendToken: _send_token,
-        outputs.WakeAt: _wake_at,
+    ACTIONS: ClassVar[dict[type, Any]] = {
+        outputs.SendToken: Half._send_token,
+        outputs.WakeAt: Half._wake_at,
         outputs.Remember: _remember,
         outputs.InstallIncoming: _install,
         outputs.SetMark: _mark,

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from controller.p4sync import agreement, entries, inputs, links, outputs
 from controller.p4sync.entries import SessionKeys
-from controller.p4sync.errors import NotPrimaryError, P4SyncError, PeerError, SwitchError, WriteError
+from controller.p4sync.errors import P4SyncError, PeerError, SwitchError, WriteError
+from controller.p4sync.half import Half
 from controller.p4sync.journal import Journal
 from controller.p4sync.keys import PrivateKey, PublicKey
 from controller.p4sync.outputs import Outcome, Progress
@@ -21,12 +22,11 @@ from controller.p4sync.protocol import SYNC_OUT, Report
 from controller.p4sync.settings import SUITES, AgentSettings, Peer
 from controller.p4sync.source import Source
 from controller.p4sync.switch import AgentSwitch
-from controller.p4sync.timer import Timer
 
 log = logging.getLogger(__name__)
 
 
-class Sending:
+class Sending(Half):
     """One session at its source; `outcome` is a future."""
 
     def __init__(
@@ -43,15 +43,14 @@ class Sending:
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         """Prepare a session to a peer; ``labels`` go into the journal beside it."""
-        self._settings, self._key, self._peer_key = settings, key, peer_key
+        super().__init__(settings, switch, journal)
+        self._key, self._peer_key = key, peer_key
         self._peer: Peer = settings.peers[peer_name]
         self._peer_name = peer_name
-        self._switch, self._journal, self._labels = switch, journal, labels
-        self._progress = progress
+        self._labels, self._progress = labels, progress
         self._suite = SUITES[settings.suite]
         self.machine = Source(plan, settings.id, self._peer.id, settings.pace)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._timer = Timer(lambda: self.tell(inputs.TimerExpired()))
         self._link = link
         link.attach(self._take, self._failed)
         self._offer: links.Frame | None = None
@@ -59,7 +58,6 @@ class Sending:
         self._is_heard = True
         self._half: Any = None
         self._keys: SessionKeys | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._conflicts: asyncio.Future[list[int]] | None = None
 
     # ---- in ----
@@ -97,19 +95,6 @@ class Sending:
 
     # ---- out ----
 
-    def _do(self, wanted: list[Any]) -> None:
-        for output in wanted:
-            try:
-                self._ACTIONS[type(output)](self, output)
-            except NotPrimaryError as error:
-                log.debug("%s: not done: %s", self._settings.name, error)  # `SwitchLost` follows
-
-    def _send_token(self, output: outputs.SendToken) -> None:
-        self._switch.send(output.kind, output.session, output.credit, output.argument, output.flags)
-
-    def _wake_at(self, output: outputs.WakeAt) -> None:
-        self._timer.set(output.when)
-
     def _remember(self, output: outputs.Remember) -> None:
         extra = self._labels if output.record["what"] == "opened" else {}
         self._journal.write({**output.record, **extra, "side": "out"})
@@ -121,11 +106,6 @@ class Sending:
         self._timer.cancel()
         if not self.outcome.done():
             self.outcome.set_result(output.outcome)
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _install(self, output: outputs.InstallOutgoing) -> None:
         self._spawn(self._put(output))
@@ -261,9 +241,9 @@ class Sending:
             else:
                 self._conflicts.set_result([key for key in keys if isinstance(key, int)])
 
-    _ACTIONS: ClassVar[dict[type, Any]] = {
-        outputs.SendToken: _send_token,
-        outputs.WakeAt: _wake_at,
+    ACTIONS: ClassVar[dict[type, Any]] = {
+        outputs.SendToken: Half._send_token,
+        outputs.WakeAt: Half._wake_at,
         outputs.Remember: _remember,
         outputs.Progress: _tell_progress,
         outputs.Finish: _finish,

@@ -191,7 +191,9 @@ class _Lane:
         self._agent: AgentControl | None = None
 
     def reach(self, path: Path) -> AgentControl:
-        """Return the connection; raises ControlError where there is no agent."""
+        """Return the connection, a new one to an agent that was started anew; raises ControlError where none is."""
+        if self._agent is not None and not self._agent.is_alive():
+            self.drop()
         if self._agent is None:
             self._agent = AgentControl(path)
         return self._agent

@@ -158,6 +158,51 @@ def test_what_an_attacker_changes_or_repeats_is_refused(target: str, suite: int)
         assert packets(lab, "b") == dict.fromkeys(range(FLOWS), 1)
 
 
+OTHERS = {
+    "another session's number": (0, {"number": 61}),
+    "another nonce": (2, {"nonce": 1}),
+    "another source": (2, {"source": 9}),
+    "another destination": (2, {"destination": 9}),
+    "another suite": (2, None),
+    "another first key": (3, {"key0": 1}),
+    "another second key": (3, {"key1": 1}),
+    "another polynomial": (3, {"poly": 1}),
+}
+"""What a packet may be made with that is not this session's, and which counter of `events` says so."""
+
+
+@pytest.mark.parametrize("suite", [ref.SIPHASH, ref.POLY_SIPHASH])
+@pytest.mark.parametrize("target", TARGETS)
+def test_packets_of_anything_else_than_this_session_are_refused(target: str, suite: int) -> None:
+    """Each well made: of another session, another key, at another port; and the right ones once it is over."""
+    with Lab(target, Weather()) as lab:
+        everybody(lab, "a")
+        own = replace(ref.Session(), number=60, suite=suite)
+        shipment = Shipment(lab, "a", "b", own)
+        shipment.open()
+        body = [ref.clients_words([1] * 128)]
+        for name, (counter, change) in OTHERS.items():
+            if "poly" in name and suite != ref.POLY_SIPHASH:
+                continue
+            other = replace(own, **(change or {"suite": 3 - suite}))
+            before = lab.events("b")
+            inject(lab, [packet.encode() for packet in sc.chain(other, body)])
+            after = lab.events("b")
+            assert [a - b for a, b in zip(after[:7], before[:7], strict=True)] == [
+                int(cell == counter) for cell in range(7)
+            ], name
+        shipment.copy(ref.FLOWS, sc.OCCUPIED)
+        shipment.repair()
+        assert lab.fabric is not None
+        seen = [frame for frame in lab.fabric.weather.seen if frame[12:14] == b"\x88\xb5"]
+        shipment.commit()
+        before, held = lab.events("b"), packets(lab, "b")
+        inject(lab, seen)
+        assert lab.events("b")[0] == before[0] + len(seen), "replayed after the session"
+        assert packets(lab, "b") == held == dict.fromkeys(range(FLOWS), 1)
+        assert not any(lab.clients("b", RANGE))
+
+
 def inject(lab: Lab, frames: list[bytes], burst: int = 8) -> None:
     """Frames from the fabric into `b`, no more at a time than bmv2's capture ring holds, until each was seen."""
     assert lab.fabric is not None

@@ -37,6 +37,7 @@ class StandIn:
         self.asked: list[dict[str, Any]] = []
         self.answers: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {}
         self.watchers: list[socket.socket] = []
+        self._streams: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -48,7 +49,14 @@ class StandIn:
                 stream, _ = self._listener.accept()
             except OSError:
                 return
+            self._streams.append(stream)
             threading.Thread(target=self._serve, args=(stream,), daemon=True).start()
+
+    def hang_up(self) -> None:
+        """End every connection, as an agent that dies does."""
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, stream: socket.socket) -> None:
         with contextlib.suppress(ConnectionError):
@@ -248,6 +256,14 @@ def test_what_is_not_shipped_is_rejected(work: Work, agent: StandIn, answers: li
     agent.answers["ship"] = good
     work.shipper.add(flow(False))
     assert isinstance(work.event(), StateShipped), "it goes on with the next"
+
+
+def test_an_agent_that_was_started_anew_is_reached_anew(work: Work, agent: StandIn) -> None:
+    work.shipper.add(flow(False))
+    assert isinstance(work.event(), StateShipped)
+    agent.hang_up()
+    work.shipper.add(flow(False))
+    assert isinstance(work.event(), StateShipped)
 
 
 def test_no_agent(tmp_path: Path) -> None:
