@@ -50,7 +50,8 @@ class Rewrite:
     """Header edits, in this order: addresses and ports, then numbers.
 
     Amounts are added modulo 2^32; 0 and None leave alone. ``ack`` moves the SACK edges too. ``window_shift`` shifts
-    left when positive; ``window`` overrides the field.
+    left when positive; ``window`` overrides the field. ``ttl`` sets TTL or hop limit, ``ip_id`` is added modulo 2^16
+    to an IPv4 packet's identification.
     """
 
     eth_src: str | None = None
@@ -59,6 +60,7 @@ class Rewrite:
     ip_dst: str | None = None
     tcp_src: int | None = None
     tcp_dst: int | None = None
+    ttl: int | None = None
     seq: int = 0
     ack: int = 0
     tsval: int = 0
@@ -181,10 +183,24 @@ class PacketOut:
 
 @dataclass(frozen=True, slots=True)
 class ResolveHost:
-    """Ask by ARP or neighbour discovery, out of every port of the switch, who has this address."""
+    """Ask by ARP or neighbour discovery, out of every port of the switch, who has this address (on a VLAN)."""
 
     switch: int
     address: str
+    vlan: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHost:
+    """Tell ``asker``, behind ``port``, by ARP or neighbour discovery, that ``address`` is at ``mac``."""
+
+    switch: int
+    port: int
+    address: str
+    mac: str
+    asker: str
+    asker_mac: str
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,4 +220,16 @@ class Publish:
     event: object
 
 
-Command = FlowAdd | FlowDelete | ReadFlows | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost | WakeAt | Publish
+Command = (
+    FlowAdd
+    | FlowDelete
+    | ReadFlows
+    | MeterAdd
+    | Bundle
+    | Barrier
+    | PacketOut
+    | ResolveHost
+    | AnswerHost
+    | WakeAt
+    | Publish
+)

@@ -17,7 +17,7 @@ from controller.core.events import SegmentReceived, StateRejected, StateShipped
 from controller.core.facts import Facts
 from controller.core.options import Agreement
 from controller.core.policy import CutPolicy, Server, Service
-from controller.core.segment import ACK, ConnectionKey, Segment, Timestamps
+from controller.core.segment import ACK, SYN, ConnectionKey, Endpoint, Segment, Timestamps
 
 
 class State(Enum):
@@ -68,6 +68,9 @@ class Path:
 
     ``client_delta`` is added to the client's sequence numbers, ``server_delta`` to its acknowledgements, both modulo
     2^32; ``tsval_shift`` is added to the server's TSval; ``window_shift`` is the server's scale minus the origin's.
+    ``ttl`` is what the server's packets show the client (None: their own), ``ip_id_shift`` is added to their
+    identifications: both continue what the client has seen. ``alias`` is the client's end as the server knows it,
+    where that is another than its own (``world.elsewhere``).
     """
 
     server: Server
@@ -77,6 +80,9 @@ class Path:
     server_delta: int = 0
     tsval_shift: int = 0
     window_shift: int = 0
+    ttl: int | None = None
+    ip_id_shift: int = 0
+    alias: Endpoint | None = None
 
 
 class Kept(NamedTuple):
@@ -126,12 +132,16 @@ class Attempt:
     """Sequence number of our SYN; the target's next byte due is one above."""
     port: int = 0
     mac: str = ""
+    alias: Endpoint | None = None
+    """The client's end as the target knows it, if its own is taken there."""
     target_isn: int = 0
     target_next: int = 0
     """The target's next sequence number as we know it."""
     agreement: Agreement | None = None
     tsval: int = 0
     """Newest TSval heard from the target."""
+    ip_id: int | None = None
+    """Newest identification heard from the target."""
     path: Path | None = None
     token: int = 0
     banner: int = 0
@@ -186,6 +196,10 @@ class Side:
     """Newest acknowledgement seen from this side."""
     window: int = 0
     timestamps: Timestamps | None = None
+    ttl: int | None = None
+    tos: int = 0
+    ip_id: int | None = None
+    """Identification of its newest packet, SYNs apart: Linux counts those in another way."""
     finished: bool = False
     heard: bool = False
     exact_at: float = -1e9
@@ -204,6 +218,9 @@ class Side:
         stamps = segment.options.timestamps
         if stamps is not None and (self.timestamps is None or seq.is_after(stamps.value, self.timestamps.value)):
             self.timestamps = stamps
+        self.ttl, self.tos = segment.ttl, segment.tos
+        if not segment.flags & SYN and (self.ip_id is None or (segment.ip_id - self.ip_id) & 0xFFFF < 0x8000):
+            self.ip_id = segment.ip_id
 
 
 @dataclass(slots=True)
@@ -306,6 +323,7 @@ def rewrite_to_server(path: Path) -> Rewrite:
     return Rewrite(
         eth_dst=path.mac,
         ip_dst=path.server.endpoint.address,
+        tcp_src=path.alias.port if path.alias is not None else None,
         tcp_dst=path.server.endpoint.port,
         seq=path.client_delta,
         ack=path.server_delta,
@@ -319,10 +337,13 @@ def rewrite_to_client(connection: Connection, path: Path) -> Rewrite:
         eth_src=connection.service_mac,
         ip_src=connection.key.service.address,
         tcp_src=connection.key.service.port,
+        tcp_dst=connection.key.client.port if path.alias is not None else None,
         seq=seq.add(0, -path.server_delta),
         ack=seq.add(0, -path.client_delta),
         tsval=path.tsval_shift,
         window_shift=path.window_shift,
+        ttl=path.ttl,
+        ip_id=path.ip_id_shift,
     )
 
 
@@ -345,4 +366,5 @@ def facts_of(connection: Connection, path: Path) -> Facts:
         server_window=origin.window,
         window_shift=path.window_shift,
         agreement=connection.agreement,
+        server_ttl=origin.ttl or path.ttl or 0,
     )

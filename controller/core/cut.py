@@ -33,6 +33,8 @@ DRAIN = 0.005
 REMIND = (0.004, 0.02)
 """Seconds behind the cut at which both ends are told once more that they may go on: else a lost word costs 0.2."""
 REMINDER = "remind"
+OWN_WORDS = 1 + len(REMIND)
+"""Packets in the server's name that the client gets from the controller behind the cut: each has an identification."""
 KEPT = 256
 """Most packets of the old server that are kept for the case that the freeze is undone."""
 FREEZE_LIMIT = 0.12
@@ -64,10 +66,12 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
     agreement, mine, old = connection.agreement, attempt.agreement, connection.path
     assert agreement is not None
     assert mine is not None
-    shift = 0
+    shift = ip_id_shift = 0
     if agreement.timestamps:
         # The client must never see the server's clock go back: the target continues from the newest TSval shown.
         shift = seq.distance(attempt.tsval, stand_in.clock_of(connection.origin))
+    if connection.origin.ip_id and attempt.ip_id:  # 0: a server that does not count, so neither does an addition
+        ip_id_shift = (connection.origin.ip_id + OWN_WORDS - attempt.ip_id) & 0xFFFF
     assert connection.client.acked is not None
     attempt.client_cut, attempt.server_cut = client_cut, connection.client.acked
     attempt.path = Path(
@@ -78,10 +82,13 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
         server_delta=seq.distance(attempt.server_cut, attempt.target_next),
         tsval_shift=shift,
         window_shift=(mine.window_scale or 0) - (agreement.window_scale or 0),
+        ttl=connection.origin.ttl,
+        ip_id_shift=ip_id_shift,
+        alias=attempt.alias,
     )
     attempt.phase = Phase.COMMITTING
     attempt.token = world.token(connection)
-    silence = pipeline.silence_flow(connection, old.server, old.port)
+    silence = pipeline.silence_flow(connection, old.server, old.port, old.alias)
     if connection.state is State.SERVED:
         changes: list[FlowAdd | FlowDelete] = [silence, *pipeline.path_flows(connection, attempt.path)]
         changes += pipeline.thaw(connection, old, connection.is_overheard)
@@ -120,9 +127,11 @@ def _news(connection: Connection, attempt: Attempt) -> dict[int, Kept]:
 def measure(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
     """Both ends have been stopped: from now on the controller alone hears them, and asks.
 
-    The switch does what it is told in order, the datapath included: the questions need not wait for its word.
+    The switch does what it is told in order, the datapath included: the questions need not wait for its word. The
+    target is asked too: its clock and its count of packets have gone on since its handshake.
     """
     attempt.phase = Phase.MEASURING
+    stand_in.probe_target(world, connection, attempt)
     attempt.token = world.token(connection)
     flows = tuple(pipeline.measure_flows(connection, connection.path))
     world.do(Bundle(connection.switch, flows, attempt.token), Barrier(connection.switch, attempt.token))
@@ -287,8 +296,8 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
     assert path is not None
     served = connection.state is State.SERVED
     stand_in.reset_server(world, connection, old, attempt.client_had)
-    world.unaim(connection, old.server.endpoint)
-    world.aim(connection, path.server.endpoint)
+    world.unaim(connection, old.server.endpoint, old.alias)
+    world.aim(connection, path.server.endpoint, path.alias)
     connection.path, connection.attempt = path, None
     connection.origin.finished = False
     connection.origin.next, connection.origin.acked = attempt.server_cut, attempt.client_had

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from controller.core import ahead, assignment, cut, drain, life, migration, mirror, status, takeover, tap
-from controller.core.commands import Command
+from controller.core.commands import AnswerHost, Command
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
 from controller.core.events import (
@@ -109,10 +109,12 @@ class Engine:
 
     def _from_client(self, connection: Connection, event: SegmentReceived, copied: bool) -> None:
         flags = event.segment.flags
-        if copied:
-            if flags & RST:
-                life.handle(self.world, connection, life.Input.RST, event)
-            elif flags & FIN:
+        if copied and flags & RST:
+            life.handle(self.world, connection, life.Input.RST, event)
+        elif event.port != connection.client_port:
+            return  # in the client's name, from elsewhere: numbers that nobody may go by
+        elif copied:
+            if flags & FIN:
                 life.handle(self.world, connection, life.Input.FIN, event)
             else:
                 tap.client_heard(self.world, connection, event)
@@ -186,11 +188,26 @@ class Engine:
     def _located(self, event: HostLocated) -> None:
         world = self.world
         world.locations.learn(event.switch, event.address, event.port, event.mac)
+        if event.asks is not None:
+            self._asked(event, event.asks)
         for key in world.locating.pop(event.address, []):
             connection = world.connections.get(key)
             if connection is not None and connection.attempt is not None and connection.switch == event.switch:
                 place = (event.port, connection.attempt.target.mac or event.mac)
                 migration.handle(world, connection, migration.Input.LOCATED, place)
+
+    def _asked(self, event: HostLocated, address: str) -> None:
+        """A client asks where an origin is that has lost connections of its: it is where it was, be it dead.
+
+        An origin that lives says the same. Without an answer the client would stop sending, though the target serves.
+        """
+        fellows = self.world.away.get((event.address, address), {}).values()
+        connection = next((known for known in fellows if known.switch == event.switch), None)
+        if connection is not None:
+            place = self.world.locations.find(event.switch, address)
+            mac = place.mac if place is not None else connection.service_mac
+            asker = (event.address, event.mac, event.vlan)
+            self.world.do(AnswerHost(event.switch, event.port, address, mac, *asker))
 
     def _timer(self, event: TimerExpired) -> None:
         connection = self.world.connections.get(event.connection) if event.connection is not None else None

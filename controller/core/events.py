@@ -39,12 +39,14 @@ class SegmentReceived:
 
 @dataclass(frozen=True, slots=True)
 class HostLocated:
-    """A host with this address and MAC was heard (ARP or ND) behind ``port``."""
+    """A host with this address and MAC was heard (ARP or ND) behind ``port``; perhaps it ``asks`` for another's MAC."""
 
     switch: int
     port: int
     address: str
     mac: str
+    asks: str | None = None
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

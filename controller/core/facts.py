@@ -18,7 +18,8 @@ class Facts:
     """The facts of one connection; numbers are in the client's view, ``opened`` is monotonic time.
 
     Without ``agreement`` the origin has not answered yet and ``origin_isn``, ``server_clock``, ``server_window`` mean
-    nothing. The clocks are the newest TSval known when the flow was made, 0 without timestamps.
+    nothing. The clocks are the newest TSval known when the flow was made, 0 without timestamps; ``server_ttl`` is what
+    the client sees of the server, 0 if it was not heard.
     """
 
     client_isn: int
@@ -36,6 +37,7 @@ class Facts:
     server_window: int = 0
     window_shift: int = 0
     agreement: Agreement | None = None
+    server_ttl: int = 0
 
 
 @dataclass(frozen=True, slots=True)

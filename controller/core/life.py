@@ -27,7 +27,7 @@ from controller.core.events import (
 from controller.core.facts import Opened, pairs_of
 from controller.core.options import agree, strip_syn
 from controller.core.policy import Rule, Service
-from controller.core.segment import FIN, SYN, ConnectionKey
+from controller.core.segment import FIN, SYN, ConnectionKey, Segment
 from controller.core.world import World
 
 HALF_OPEN_TIME = 20.0
@@ -68,7 +68,7 @@ def open_connection(world: World, event: SegmentReceived, service: Service) -> N
         return
     location = world.locations.find(event.switch, service.origin.endpoint.address)
     if location is None:
-        world.do(ResolveHost(event.switch, service.origin.endpoint.address))
+        world.do(ResolveHost(event.switch, service.origin.endpoint.address, syn.vlan))
         return
     try:
         stripped = strip_syn(syn)
@@ -185,7 +185,8 @@ def move(world: World, connection: Connection, verdict: str, target: str | None,
 
 def _acknowledge(world: World, connection: Connection, event: SegmentReceived) -> None:
     """A pure ACK while the gate is shut: it is the origin's business (it may have said something)."""
-    connection.client.hear(event.segment)
+    if _is_acceptable(connection, event.segment):
+        connection.client.hear(event.segment)
     _relay(world, connection, event)
     if connection.attempt is not None:
         cut.advance(world, connection)
@@ -194,7 +195,7 @@ def _acknowledge(world: World, connection: Connection, event: SegmentReceived) -
 def _hold(world: World, connection: Connection, event: SegmentReceived) -> None:
     """Keep the client's data back; what comes twice is kept once."""
     segment = event.segment
-    if seq.is_before(segment.seq, seq.add(connection.client.isn, 1)):
+    if seq.is_before(segment.seq, seq.add(connection.client.isn, 1)) or not _is_acceptable(connection, segment):
         return
     size, had = segment.length, connection.held.get(segment.seq)
     if had is not None and had.size >= size:
@@ -214,6 +215,19 @@ def _hold(world: World, connection: Connection, event: SegmentReceived) -> None:
             decide(world, connection, *connection.pending)
         else:
             world.wake(connection, connection.service.verdict_timeout, "verdict")
+
+
+def _is_acceptable(connection: Connection, segment: Segment) -> bool:
+    """Return whether the origin could take a segment of the client's (RFC 9293 section 3.10.7.4, RFC 5961 section 5).
+
+    Behind its window, or acknowledging what was never said, is somebody who does not know the connection. A controller
+    that took it over has not heard the origin yet: it has said one byte at least, its SYN.
+    """
+    origin, agreement = connection.origin, connection.agreement
+    scale = (agreement.window_scale or 0) if agreement is not None else 0
+    ahead = seq.offset(seq.add(connection.client.isn, 1), segment.seq)
+    said = origin.next if origin.next != origin.isn else seq.add(origin.isn, 1)
+    return ahead <= max(65_535, origin.window << scale) and not seq.is_after(segment.ack, said)
 
 
 def _overhear(world: World, connection: Connection, event: SegmentReceived) -> None:
@@ -246,7 +260,7 @@ def drop(world: World, connection: Connection) -> None:
     path = connection.path
     stand_in.reset_server(world, connection, path, seq.add(connection.client.isn, 1))
     _remove(world, connection)
-    world.do(pipeline.silence_flow(connection, path.server, path.port))
+    world.do(pipeline.silence_flow(connection, path.server, path.port, path.alias))
     world.publish(ConnectionClosed(world.now, connection.key, connection.version, "dropped"))
 
 
@@ -337,7 +351,7 @@ def _remove(world: World, connection: Connection) -> None:
     path = connection.path
     tap.end(world, connection)
     world.do(pipeline.removal(connection, pipeline.from_client(connection)))
-    world.do(pipeline.removal(connection, pipeline.from_server(connection, path.server, path.port)))
+    world.do(pipeline.removal(connection, pipeline.back(connection, path)))
     world.forget(connection)
 
 

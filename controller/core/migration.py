@@ -18,7 +18,7 @@ from controller.core.errors import TransitionError
 from controller.core.events import MigrationStarted
 from controller.core.policy import CutPolicy, Server
 from controller.core.rollback import fail, thaw
-from controller.core.segment import SYN, ConnectionKey, Segment
+from controller.core.segment import SYN, Segment
 from controller.core.world import World
 
 
@@ -87,8 +87,6 @@ def start(world: World, connection: Connection, server: Server, cut_policy: CutP
         fail(world, connection, "target", "the connection is there already")
     elif connection.origin.finished or (connection.client.finished and connection.state is State.SERVED):
         fail(world, connection, "closing", "one end has closed its half already")
-    elif ConnectionKey(connection.key.client, server.endpoint) in world.targets:
-        fail(world, connection, "in use", "another connection of this client's port is at the target")
     elif connection.is_open and not connection.agreement.sack:
         # An end that cannot name what it holds behind a hole would join it, after the cut, to what the next one says.
         fail(world, connection, "options", "client and origin have agreed on no SACK, so no cut can be known as exact")
@@ -100,7 +98,7 @@ def start(world: World, connection: Connection, server: Server, cut_policy: CutP
             target.connect(world, connection, attempt, (location.port, server.mac or location.mac))
         else:
             world.locating.setdefault(server.endpoint.address, []).append(connection.key)
-            world.do(ResolveHost(connection.switch, server.endpoint.address))
+            world.do(ResolveHost(connection.switch, server.endpoint.address, connection.syn.vlan))
 
 
 def _unfit(connection: Connection) -> tuple[str, str] | None:

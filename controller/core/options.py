@@ -16,6 +16,9 @@ TCP_MD5, TCP_AO, MPTCP, FAST_OPEN = 19, 29, 30, 34
 DEFAULT_MSS = {4: 536, 6: 1220}
 """What a peer that sends no MSS option accepts (RFC 9293 section 3.7.1), by IP version."""
 
+LARGEST_SCALE = 14
+"""What a larger scale counts as (RFC 7323 section 2.3)."""
+
 _END_TO_END = {TCP_MD5: "TCP-MD5", TCP_AO: "TCP-AO"}
 
 
@@ -53,8 +56,8 @@ def agree(syn: Segment, synack: Segment) -> Agreement:
     return Agreement(
         mss=answered.mss or default,
         client_mss=offered.mss or default,
-        window_scale=answered.window_scale if scaled else None,
-        client_window_scale=offered.window_scale if scaled else None,
+        window_scale=min(answered.window_scale or 0, LARGEST_SCALE) if scaled else None,
+        client_window_scale=min(offered.window_scale or 0, LARGEST_SCALE) if scaled else None,
         sack=offered.sack_permitted and answered.sack_permitted,
         timestamps=offered.timestamps is not None and answered.timestamps is not None,
         ecn=syn.has(ECE | CWR) and synack.has(ECE) and not synack.has(CWR),

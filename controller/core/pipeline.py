@@ -23,7 +23,7 @@ from controller.core.commands import (
     Port,
     Rewrite,
 )
-from controller.core.connection import Connection, Path, facts_of, rewrite_to_client, rewrite_to_server
+from controller.core.connection import Attempt, Connection, Path, facts_of, rewrite_to_client, rewrite_to_server
 from controller.core.cookie import Cookie, Kind
 from controller.core.facts import Facts
 from controller.core.policy import Policy, Server
@@ -153,9 +153,17 @@ def from_client(connection: Connection) -> Match:
     return _tcp(connection.key.client, connection.key.service, vlan=connection.syn.vlan)
 
 
-def from_server(connection: Connection, server: Server, port: int | None) -> Match:
-    """Return the match on what a server sends to the client; with its port nobody elsewhere can speak for it."""
-    return _tcp(server.endpoint, connection.key.client, in_port=port, vlan=connection.syn.vlan)
+def from_server(connection: Connection, server: Server, port: int | None, client: Endpoint | None = None) -> Match:
+    """Return the match on what a server sends to the client; with its port nobody elsewhere can speak for it.
+
+    ``client`` is the client's end as the server knows it, where it is another one.
+    """
+    return _tcp(server.endpoint, client or connection.key.client, in_port=port, vlan=connection.syn.vlan)
+
+
+def back(connection: Connection, path: Path) -> Match:
+    """Return the match on what the server of a path sends to the client."""
+    return from_server(connection, path.server, path.port, path.alias)
 
 
 def _flow(
@@ -192,8 +200,8 @@ def gate_flows(connection: Connection, origin_port: int | None, mirror: tuple[Ou
     """Yield the flows of a gated connection: the client's packets are held, the origin's pass and are copied."""
     facts = facts_of(connection, connection.path)
     yield _flow(connection, from_client(connection), (*mirror, *_PUNT), Kind.PUNT, notify=True, facts=facts)
-    back = (Output(connection.client_port), *mirror, *_PUNT)
-    yield _flow(connection, from_server(connection, connection.service.origin, origin_port), back, Kind.COPY)
+    copied = (Output(connection.client_port), *mirror, *_PUNT)
+    yield _flow(connection, from_server(connection, connection.service.origin, origin_port), copied, Kind.COPY)
 
 
 def to_server_actions(connection: Connection, path: Path) -> tuple[Action, ...]:
@@ -224,9 +232,8 @@ def path_flows(
     The way back comes first: nothing asks for it before the way there exists.
     """
     connection.flow_version = connection.version
-    back = from_server(connection, path.server, path.port)
     actions = mirror + to_client_actions(connection, path)
-    yield _flow(connection, back, actions, Kind.PATH, idle_timeout=idle_timeout, token=token)
+    yield _flow(connection, back(connection, path), actions, Kind.PATH, idle_timeout=idle_timeout, token=token)
     there, actions = from_client(connection), mirror + to_server_actions(connection, path)
     facts = facts_of(connection, path)
     yield _flow(connection, there, actions, Kind.PATH, idle_timeout=idle_timeout, notify=True, token=token, facts=facts)
@@ -242,9 +249,8 @@ def brake_flow(connection: Connection, path: Path) -> FlowAdd:
 
     It goes by itself after a second, so a controller that dies now leaves no black hole.
     """
-    back = from_server(connection, path.server, path.port)
     actions = stopped(to_client_actions(connection, path))
-    return _flow(connection, back, actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
+    return _flow(connection, back(connection, path), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
 
 
 def hear_client(connection: Connection) -> FlowAdd:
@@ -254,9 +260,8 @@ def hear_client(connection: Connection) -> FlowAdd:
 
 def watch_flows(connection: Connection, path: Path, seconds: int = 0) -> Iterator[FlowAdd]:
     """Yield the flows that let the controller overhear both ends, for so long if at all; the connection goes on."""
-    back = from_server(connection, path.server, path.port)
     for match, actions in (
-        (back, to_client_actions(connection, path)),
+        (back(connection, path), to_client_actions(connection, path)),
         (from_client(connection), to_server_actions(connection, path)),
     ):
         yield _flow(connection, match, _PUNT + actions, Kind.COPY, hard_timeout=seconds, priority=P_WATCH)
@@ -264,8 +269,7 @@ def watch_flows(connection: Connection, path: Path, seconds: int = 0) -> Iterato
 
 def measure_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     """Yield the flows that hand what both ends say to the controller alone; they, too, go after a second."""
-    back = from_server(connection, path.server, path.port)
-    yield _flow(connection, back, _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
+    yield _flow(connection, back(connection, path), _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
     yield hear_client(connection)
 
 
@@ -282,23 +286,28 @@ def unwatch(connection: Connection, path: Path) -> Iterator[FlowDelete]:
 
 
 def _deleted(connection: Connection, path: Path, priority: int) -> Iterator[FlowDelete]:
-    for match in (from_server(connection, path.server, path.port), from_client(connection)):
+    for match in (back(connection, path), from_client(connection)):
         yield FlowDelete(connection.switch, CONNECTIONS, match, priority)
 
 
-def handshake_flow(connection: Connection, target: Server, port: int, mac: str, syn_seq: int) -> FlowAdd:
+def handshake_flow(connection: Connection, attempt: Attempt) -> FlowAdd:
     """Return the flow that hands what the target says during its handshake to the controller.
 
     Its facts name the target's MAC address and our number, so that a controller that finds it can reset the target's
     half.
     """
-    facts = replace(facts_of(connection, connection.path), service_mac=mac, client_isn=syn_seq)
-    return _flow(connection, from_server(connection, target, port), _PUNT, Kind.PUNT, hard_timeout=60, facts=facts)
+    facts = replace(facts_of(connection, connection.path), service_mac=attempt.mac, client_isn=attempt.syn_seq)
+    return _flow(connection, from_target(connection, attempt), _PUNT, Kind.PUNT, hard_timeout=60, facts=facts)
 
 
-def silence_flow(connection: Connection, server: Server, port: int | None) -> FlowAdd:
+def from_target(connection: Connection, attempt: Attempt) -> Match:
+    """Return the match on what a migration's target says."""
+    return from_server(connection, attempt.target, attempt.port, attempt.alias)
+
+
+def silence_flow(connection: Connection, server: Server, port: int | None, client: Endpoint | None = None) -> FlowAdd:
     """Return the flow that keeps an abandoned server's packets from the client."""
-    return _flow(connection, from_server(connection, server, port), (), Kind.DROP, hard_timeout=SILENCE)
+    return _flow(connection, from_server(connection, server, port, client), (), Kind.DROP, hard_timeout=SILENCE)
 
 
 def removal(connection: Connection, match: Match) -> FlowDelete:

@@ -8,6 +8,7 @@ from controller.core.commands import FlowAdd, Output, Port, Rewrite
 from controller.core.connection import Connection, Path, Side
 from controller.core.cookie import Kind, decode_cookie
 from controller.core.facts import Facts
+from controller.core.pipeline import P_CONNECTION
 from controller.core.policy import Policy, Server, Service
 from controller.core.segment import SYN, ConnectionKey, Endpoint, Segment, Timestamps
 
@@ -52,6 +53,7 @@ def read_off(policy: Policy, switch: int, there: FlowAdd, group: list[FlowAdd]) 
         acked=seq.add(facts.client_isn, 1),
         window=facts.server_window,
         timestamps=Timestamps(facts.server_clock, 0) if stamped else None,
+        ttl=facts.server_ttl or None,
         heard=True,
     )
     return Connection(
@@ -82,15 +84,30 @@ def _path(policy: Policy, service: Service, there: FlowAdd, group: list[FlowAdd]
         return Path(service.origin, next(from_origin, None) or 0, facts.service_mac)
     edit = next((action for action in there.actions if isinstance(action, Rewrite)), Rewrite())
     port = next((action.port for action in reversed(there.actions) if isinstance(action, Output)), 0)
+    end = end_of(edit.ip_dst or there.match.ip_dst, edit.tcp_dst or there.match.tcp_dst)
+    face = _shown(group, end)
     return Path(
-        server=server_at(policy, end_of(edit.ip_dst or there.match.ip_dst, edit.tcp_dst or there.match.tcp_dst)),
+        server=server_at(policy, end),
         port=0 if isinstance(port, Port) else port,
         mac=edit.eth_dst or facts.service_mac,
         client_delta=edit.seq,
         server_delta=edit.ack,
         tsval_shift=seq.add(0, -edit.tsecr),
         window_shift=facts.window_shift,
+        ttl=face.ttl,
+        ip_id_shift=face.ip_id,
+        alias=end_of(there.match.ip_src, edit.tcp_src) if edit.tcp_src is not None else None,
     )
+
+
+def _shown(group: list[FlowAdd], server: Endpoint) -> Rewrite:
+    """Return how the flow that carries what a server says edits it."""
+    for flow in group:
+        cookie = decode_cookie(flow.cookie)
+        is_its = cookie is not None and cookie.kind is Kind.PATH and flow.priority == P_CONNECTION
+        if is_its and end_of(flow.match.ip_src, flow.match.tcp_src) == server:
+            return next((action for action in flow.actions if isinstance(action, Rewrite)), Rewrite())
+    return Rewrite()
 
 
 def end_of(address: str | None, port: int | None) -> Endpoint:

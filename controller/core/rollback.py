@@ -57,10 +57,9 @@ def abandon(world: World, connection: Connection) -> None:
 
 def _dismiss(world: World, connection: Connection, attempt: Attempt) -> None:
     """Let go of the target: its half is reset, and it is kept from the client."""
-    if attempt.agreement is not None:
-        reset_target(world, connection, attempt)
-    world.unaim(connection, attempt.target.endpoint)
-    world.do(pipeline.silence_flow(connection, attempt.target, attempt.port))
+    reset_target(world, connection, attempt)
+    world.unaim(connection, attempt.target.endpoint, attempt.alias)
+    world.do(pipeline.silence_flow(connection, attempt.target, attempt.port, attempt.alias))
 
 
 def reset_target(world: World, connection: Connection, attempt: Attempt) -> None:

@@ -13,6 +13,8 @@ from controller.core.connection import Attempt, Connection, Kept, Path, Side
 from controller.core.segment import ACK, NO_OPTIONS, PSH, RST, Segment, TcpOptions, Timestamps
 from controller.core.world import World
 
+DSCP = 0xFC
+"""The part of the traffic class that is not ECN's."""
 PROBE_BYTE = b"\0"
 """What a probe carries in place of a byte that was delivered long ago; nobody reads it."""
 
@@ -62,8 +64,10 @@ def as_client(
 
 
 def as_server(connection: Connection, number: int, ack: int, window: int, payload: bytes = b"") -> Segment:
-    """Return a segment that claims to be the server's, as the client knows it."""
-    syn = connection.syn
+    """Return a segment that claims to be the server's, as the client knows it; it takes the next identification."""
+    syn, server = connection.syn, connection.origin
+    if server.ip_id:
+        server.ip_id = (server.ip_id + 1) & 0xFFFF
     return Segment(
         src=connection.key.service,
         dst=connection.key.client,
@@ -76,7 +80,9 @@ def as_server(connection: Connection, number: int, ack: int, window: int, payloa
         eth_src=syn.eth_dst,
         eth_dst=syn.eth_src,
         vlan=syn.vlan,
-        ttl=syn.ttl,
+        ttl=server.ttl or connection.path.ttl or syn.ttl,
+        tos=server.tos & DSCP,
+        ip_id=server.ip_id or 0,
     )
 
 
@@ -93,7 +99,7 @@ def as_client_at(
     """Return a segment to a migration's target, in the target's own numbers."""
     syn = connection.syn
     return Segment(
-        src=connection.key.client,
+        src=attempt.alias or connection.key.client,
         dst=attempt.target.endpoint,
         seq=number,
         ack=ack,
@@ -129,6 +135,13 @@ def reset_server(world: World, connection: Connection, path: Path, number: int) 
     """Reset a server's half with an in-window RST (RFC 5961 section 3: exactly its next byte due)."""
     reset = as_client(connection, number, connection.origin.next, RST | ACK, 0)
     to_server(world, connection, path, reset)
+
+
+def probe_target(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Ask a migration's target for its exact numbers with a byte that it has had (here: the SYN's own place)."""
+    number, payload = old_byte(seq.add(attempt.syn_seq, 1))
+    probe = as_client_at(connection, attempt, number, attempt.target_next, ACK | PSH, payload=payload)
+    to_target(world, connection, attempt, probe)
 
 
 def old_byte(number: int) -> tuple[int, bytes]:

@@ -32,7 +32,7 @@ from controller.core.events import (
 )
 from controller.core.read_off import end_of, read_off, server_at
 from controller.core.segment import ACK, PSH, RST, Endpoint, Timestamps
-from controller.core.world import Reading, World
+from controller.core.world import FIRST_OTHER_PORT, Reading, World
 
 WAITING = 8_192
 """Most events that wait for a switch's flows; more are dropped, as a full queue would: their senders try again."""
@@ -145,7 +145,7 @@ def _restore(world: World, connection: Connection, group: list[FlowAdd]) -> None
         if moving:
             return
     path = connection.path
-    back = _find(group, pipeline.from_server(connection, path.server, path.port))
+    back = _find(group, pipeline.back(connection, path))
     wanted = _flows_of(world, connection)
     if there is None or back is None or (_kind(there), _kind(back)) != tuple(_kind(flow) for flow in wanted):
         world.do(*wanted)
@@ -174,14 +174,15 @@ def _adopt(world: World, switch: int, group: list[FlowAdd]) -> str:
         _clear(world, switch, group)
         return ""
     # A number may have been used before: what silences that connection's servers is another client's.
-    group = [flow for flow in group if _ends(there)[0] in _ends(flow)]
+    group = [flow for flow in group if any(_is_the_clients(_ends(there)[0], end) for end in _ends(flow))]
     connection = read_off(world.policy, switch, there, group)
     if connection.key in world.connections:
         return ""
     connection.opened = min(connection.opened, world.now)
     world.add(connection)
-    if connection.path.server is not connection.service.origin:
-        world.aim(connection, connection.path.server.endpoint)
+    path = connection.path
+    if path.server is not connection.service.origin or path.alias is not None:
+        world.aim(connection, path.server.endpoint, path.alias)
     if _kind(there) is Kind.PATH:
         what = "served"
         world.settle(connection, State.SERVED if there.idle_timeout != life.LINGER else State.CLOSING)
@@ -194,6 +195,11 @@ def _adopt(world: World, switch: int, group: list[FlowAdd]) -> str:
 def _is_from_client(world: World, flow: FlowAdd) -> bool:
     """Return whether a flow carries or holds what a client says to a service that we know."""
     return _ends(flow)[1] in world.services
+
+
+def _is_the_clients(client: Endpoint, end: Endpoint) -> bool:
+    """Return whether an end is the client's own, or may be one that stands for it at a server."""
+    return end == client or (end.address == client.address and end.port >= FIRST_OTHER_PORT)
 
 
 def _ends(flow: FlowAdd) -> tuple[Endpoint, Endpoint]:
@@ -263,13 +269,15 @@ def _reset_target(world: World, connection: Connection, flow: FlowAdd) -> None:
     assert flow.facts is not None
     port = flow.match.in_port or 0
     server = server_at(world.policy, end_of(flow.match.ip_src, flow.match.tcp_src))
+    client = end_of(flow.match.ip_dst, flow.match.tcp_dst)
     reset = replace(
         stand_in.as_client(connection, seq.add(flow.facts.client_isn, 1), 0, RST, 0),
+        src=client,
         dst=server.endpoint,
         eth_dst=flow.facts.service_mac,
     )
     world.send(connection, reset, port)
-    world.do(pipeline.silence_flow(connection, server, port))
+    world.do(pipeline.silence_flow(connection, server, port, client))
 
 
 def _reset_origin(world: World, connection: Connection, flow: FlowAdd) -> None:

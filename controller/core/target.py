@@ -17,9 +17,10 @@ from controller.core.errors import NotMigratableError
 from controller.core.events import TargetEstablished
 from controller.core.options import agree, check_target, offer
 from controller.core.rollback import fail, shifted
-from controller.core.segment import ACK, CWR, ECE, FIN, PSH, RST, SYN, Segment, Timestamps
+from controller.core.segment import ACK, CWR, ECE, FIN, SYN, Segment, Timestamps
 from controller.core.world import World
 
+NO_PORT = "the target has connections of all ports that could stand for the client's own"
 RETRIES = 3
 """A SYN or probe is sent up to this many times, spread evenly over the service's handshake timeout."""
 
@@ -27,10 +28,21 @@ RETRIES = 3
 def connect(world: World, connection: Connection, attempt: Attempt, place: tuple[int, str]) -> None:
     """The target's place is known: listen for its answer, then send it the client's SYN."""
     attempt.port, attempt.mac = place
+    endpoint = attempt.target.endpoint
+    if world.is_taken(connection, connection.key.client, endpoint):
+        attempt.alias = world.elsewhere(connection, endpoint)
+        if attempt.alias is None:
+            fail(world, connection, "in use", NO_PORT)
+            return
     attempt.phase = Phase.CONNECTING
-    world.aim(connection, attempt.target.endpoint)
-    world.do(pipeline.handshake_flow(connection, attempt.target, attempt.port, attempt.mac, attempt.syn_seq))
+    _listen(world, connection, attempt)
     retry(world, connection, attempt, None)
+
+
+def _listen(world: World, connection: Connection, attempt: Attempt) -> None:
+    """Have what the target says handed over."""
+    world.aim(connection, attempt.target.endpoint, attempt.alias)
+    world.do(pipeline.handshake_flow(connection, attempt))
 
 
 def retry(world: World, connection: Connection, attempt: Attempt, event: object) -> None:
@@ -38,7 +50,7 @@ def retry(world: World, connection: Connection, attempt: Attempt, event: object)
     if attempt.phase is Phase.CONNECTING:
         stand_in.to_target(world, connection, attempt, _syn(connection, attempt))
     else:
-        _probe(world, connection, attempt)
+        stand_in.probe_target(world, connection, attempt)
     world.wake(connection, connection.service.handshake_timeout / RETRIES, "retry")
 
 
@@ -70,19 +82,29 @@ def synack(world: World, connection: Connection, attempt: Attempt, event: Segmen
         return
     attempt.phase = Phase.PROBING
     _acknowledge(world, connection, attempt)
-    _probe(world, connection, attempt)
+    stand_in.probe_target(world, connection, attempt)
 
 
 def clear(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:
-    """The target has an older connection of this client's port and challenges our SYN (RFC 5961 section 4).
+    """The target has another connection of this client's port: it challenges our SYN (RFC 5961 section 4), or speaks.
 
-    Answered as a client in SYN-SENT does (RFC 9293 section 3.10.7.3): a RST at the number that it asked for ends the
-    older connection, which nobody has any more, and the SYN is sent again.
+    It may be one that the client has made itself, so it is not ours to reset: what was handed over of it is given back,
+    and the target gets its SYN from another port.
     """
-    if event.has(ACK) and event.ack != seq.add(attempt.syn_seq, 1):
-        reset = stand_in.as_client_at(connection, attempt, event.ack, 0, RST, 0)
-        stand_in.to_target(world, connection, attempt, reset)
-        stand_in.to_target(world, connection, attempt, _syn(connection, attempt))
+    if not event.has(ACK) or event.ack == seq.add(attempt.syn_seq, 1):
+        return
+    endpoint = attempt.target.endpoint
+    world.unaim(connection, endpoint, attempt.alias)
+    world.do(pipeline.removal(connection, pipeline.from_target(connection, attempt)))
+    world.release(connection, attempt.port, event.frame or event)
+    client = world.elsewhere(connection, endpoint, attempt.alias)
+    if client is None:
+        attempt.phase = Phase.LOCATING  # nothing there is ours, to be reset or silenced
+        fail(world, connection, "in use", NO_PORT)
+        return
+    attempt.alias = client
+    _listen(world, connection, attempt)
+    stand_in.to_target(world, connection, attempt, _syn(connection, attempt))
 
 
 def _acknowledge(world: World, connection: Connection, attempt: Attempt) -> None:
@@ -91,19 +113,12 @@ def _acknowledge(world: World, connection: Connection, attempt: Attempt) -> None
     stand_in.to_target(world, connection, attempt, ack)
 
 
-def _probe(world: World, connection: Connection, attempt: Attempt) -> None:
-    """Ask for the exact numbers with a byte that the target has had (here: the SYN's own place)."""
-    number, payload = stand_in.old_byte(seq.add(attempt.syn_seq, 1))
-    probe = stand_in.as_client_at(connection, attempt, number, attempt.target_next, ACK | PSH, payload=payload)
-    stand_in.to_target(world, connection, attempt, probe)
-
-
 def _hear(attempt: Attempt, segment: Segment) -> None:
-    """Keep the target's newest TSval and window."""
+    """Keep the target's newest TSval, identification and window."""
     if segment.options.timestamps is not None:
         attempt.tsval = segment.options.timestamps.value
     if not segment.has(SYN):
-        attempt.window = segment.window
+        attempt.window, attempt.ip_id = segment.window, segment.ip_id
 
 
 def prove(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:
@@ -142,15 +157,17 @@ def _banner(world: World, connection: Connection, attempt: Attempt, event: Segme
         attempt.target_next = seq.add(event.seq, len(event.payload))
         attempt.banner += len(event.payload)
         _acknowledge(world, connection, attempt)
-        _probe(world, connection, attempt)
+        stand_in.probe_target(world, connection, attempt)
 
 
 def speak(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:
-    """The target stands, and says something before the connection is its own: a late banner, or its end (it died)."""
+    """The target stands, and says something before the connection is its own: a late banner, its end, or its clock."""
     if event.has(FIN):
         fail(world, connection, "closed", "the target closed the connection before it was moved")
     elif event.payload:
         _banner(world, connection, attempt, event)
+    elif event.ack == seq.add(attempt.syn_seq, 1) and not event.has(SYN):
+        _hear(attempt, event)
 
 
 def reset(world: World, connection: Connection, attempt: Attempt, event: Segment) -> None:

@@ -32,6 +32,8 @@ def in_clients_view(segment: Segment, edit: Rewrite) -> Segment:
         dst=Endpoint(edit.ip_dst or segment.dst.address, edit.tcp_dst or segment.dst.port),
         eth_src=edit.eth_src or segment.eth_src,
         eth_dst=edit.eth_dst or segment.eth_dst,
+        ttl=edit.ttl or segment.ttl,
+        ip_id=(segment.ip_id + edit.ip_id) & 0xFFFF,
         seq=seq.add(segment.seq, edit.seq),
         ack=ack,
         window=window,

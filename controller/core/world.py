@@ -14,6 +14,7 @@ from controller.core.locations import Locations
 from controller.core.policy import Policy
 from controller.core.segment import ConnectionKey, Endpoint, Segment
 
+FIRST_OTHER_PORT, OTHER_PORTS, PORT_STEP = 61_000, 4_536, 1_009
 RELEASE: tuple[Action, ...] = (Output(Port.TABLE),)
 """Send a packet through the flow tables as they are now."""
 
@@ -62,7 +63,9 @@ class World:
         self.opening: OrderedDict[ConnectionKey, None] = OrderedDict()
         """Half-open connections, oldest first."""
         self.targets: dict[ConnectionKey, Connection] = {}
-        """(client, target's endpoint) of connections that are at a target, or on their way."""
+        """(client as known there, target's endpoint) of connections that are at a target, or on their way."""
+        self.away: dict[tuple[str, str], dict[int, Connection]] = {}
+        """Connections that are, or were, at a target, by the addresses of client and service, and by number."""
         self.tokens: dict[int, Connection] = {}
         self.locating: dict[str, list[ConnectionKey]] = {}
         """Connections that wait for the location of a target, by its address."""
@@ -134,15 +137,34 @@ class World:
         """Send a segment of our own making out of a port."""
         self.out.append(PacketOut(connection.switch, segment, (Output(port),), mss=connection.mss))
 
-    def aim(self, connection: Connection, endpoint: Endpoint) -> None:
-        """From now on, what ``endpoint`` sends to the client belongs to this connection."""
-        self.targets[ConnectionKey(connection.key.client, endpoint)] = connection
+    def aim(self, connection: Connection, endpoint: Endpoint, client: Endpoint | None = None) -> None:
+        """From now on, what ``endpoint`` sends to the client (as known there) belongs to this connection."""
+        self.targets[ConnectionKey(client or connection.key.client, endpoint)] = connection
+        self.away.setdefault(_addresses(connection), {})[connection.number] = connection
 
-    def unaim(self, connection: Connection, endpoint: Endpoint) -> None:
+    def unaim(self, connection: Connection, endpoint: Endpoint, client: Endpoint | None = None) -> None:
         """What ``endpoint`` sends to the client belongs to nobody any more."""
-        key = ConnectionKey(connection.key.client, endpoint)
+        key = ConnectionKey(client or connection.key.client, endpoint)
         if self.targets.get(key) is connection:
             del self.targets[key]
+
+    def is_taken(self, connection: Connection, client: Endpoint, endpoint: Endpoint) -> bool:
+        """Return whether another connection goes from this end to that one."""
+        key = ConnectionKey(client, endpoint)
+        return any(known.get(key, connection) is not connection for known in (self.targets, self.connections))
+
+    def elsewhere(self, connection: Connection, endpoint: Endpoint, last: Endpoint | None = None) -> Endpoint | None:
+        """Return an end of the client's, with another port, that no connection to this server has, if there is one.
+
+        ``last`` is the one that was tried in vain. The ports are above those that clients choose by themselves.
+        """
+        own = connection.key.client
+        begin = own.port if last is None else last.port - FIRST_OTHER_PORT + PORT_STEP
+        for number in range(OTHER_PORTS):
+            client = own._replace(port=FIRST_OTHER_PORT + (begin + number * PORT_STEP) % OTHER_PORTS)
+            if client not in (own, last) and not self.is_taken(connection, client, endpoint):
+                return client
+        return None
 
     def add(self, connection: Connection) -> None:
         """Remember a new connection; numbers that come later are greater, so that no flow of an older one has them."""
@@ -161,4 +183,13 @@ class World:
         del self.connections[connection.key]
         del self.numbers[connection.number]
         self.opening.pop(connection.key, None)
-        self.unaim(connection, connection.path.server.endpoint)
+        self.unaim(connection, connection.path.server.endpoint, connection.path.alias)
+        fellows = self.away.get(_addresses(connection), {})
+        fellows.pop(connection.number, None)
+        if not fellows:
+            self.away.pop(_addresses(connection), None)
+
+
+def _addresses(connection: Connection) -> tuple[str, str]:
+    """Return the addresses of client and service."""
+    return connection.key.client.address, connection.key.service.address

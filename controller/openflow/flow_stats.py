@@ -16,7 +16,14 @@ from controller.core.errors import RemoteError
 from controller.core.events import FoundFlow
 from controller.core.facts import Facts
 from controller.openflow import framework, oxm
-from controller.openflow.messages import FLOW_STATS, MAX_PACKET_IN, MULTIPART_REPLY, PORTS, SEND_FLOW_REMOVED
+from controller.openflow.messages import (
+    FLOW_STATS,
+    MAX_PACKET_IN,
+    MULTIPART_REPLY,
+    PORTS,
+    SEND_FLOW_REMOVED,
+    SET_NW_TTL,
+)
 from controller.wire.address import decode_ip, decode_mac
 from controller.wire.flow_note import decode_note
 
@@ -146,6 +153,8 @@ def decode_actions(data: bytes) -> tuple[tuple[Action, ...] | None, Facts | None
             actions.append(FinTimeout(*_PAIR.unpack_from(body, 6)))
         elif kind == EXPERIMENTER and int.from_bytes(body[:4]) == NICIRA and _take_edit(body[5], body[6:], edits):
             pass
+        elif kind == SET_NW_TTL:
+            edits["ttl"] = body[0]
         elif kind == OUTPUT:
             if edits:
                 actions.append(Rewrite(**edits))

@@ -65,6 +65,8 @@ _METER = struct.Struct("!HHI")
 _FLOW_REQUEST = struct.Struct("!BBHI HH4x B3xII4xQQ")
 _NICIRA = struct.Struct("!HHIH6s")
 _UINT32 = struct.Struct("!2xI")
+SET_NW_TTL = 23
+_SET_TTL = struct.Struct("!HHB3x")
 
 
 def encode_flow(flow: FlowAdd, xid: int) -> bytes:
@@ -238,6 +240,8 @@ def _encode_rewrite(rewrite: Rewrite) -> bytes:
         parts.append(_set_field(oxm.TCP_SRC + rewrite.tcp_src.to_bytes(2)))
     if rewrite.tcp_dst is not None:
         parts.append(_set_field(oxm.TCP_DST + rewrite.tcp_dst.to_bytes(2)))
+    if rewrite.ttl is not None:
+        parts.append(_SET_TTL.pack(SET_NW_TTL, 8, rewrite.ttl))
     if rewrite.seq:
         parts.append(_shift_number(80, 81, rewrite.seq))
     if rewrite.ack:

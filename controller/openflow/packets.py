@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
-from controller.core.commands import PacketOut, ResolveHost
+from controller.core.commands import AnswerHost, PacketOut, ResolveHost
 from controller.core.errors import RemoteError
 from controller.core.events import HostLocated, SegmentReceived
 from controller.core.pipeline import RESOLVER_MAC
 from controller.core.segment import Segment
-from controller.wire.arp import ArpMessage, arp_request, encode_arp
+from controller.wire.arp import REQUEST, ArpMessage, arp_reply, arp_request, encode_arp
 from controller.wire.frame import decode_frame
-from controller.wire.neighbour import SOLICITATION, NeighbourMessage, encode_neighbour, neighbour_request
+from controller.wire.neighbour import (
+    SOLICITATION,
+    NeighbourMessage,
+    encode_neighbour,
+    neighbour_reply,
+    neighbour_request,
+)
 from controller.wire.resegment import resegment
 from controller.wire.segment import decode_segment, encode_segment
 
@@ -31,11 +37,13 @@ def event_of(switch: int, port: int, cookie: int, packet: object) -> SegmentRece
     if isinstance(packet, Segment):
         return SegmentReceived(switch, port, packet, cookie)
     if isinstance(packet, ArpMessage) and not packet.is_probe:
-        return HostLocated(switch, port, packet.sender, packet.sender_mac)
+        asks = packet.target if packet.operation == REQUEST else None
+        return HostLocated(switch, port, packet.sender, packet.sender_mac, asks, packet.vlan)
     if isinstance(packet, NeighbourMessage) and not packet.is_probe and packet.mac is not None:
         # The link-layer option of a solicitation is the sender's, that of an advertisement the target's.
-        address = packet.src if packet.kind == SOLICITATION else packet.target
-        return HostLocated(switch, port, address, packet.mac)
+        if packet.kind == SOLICITATION:
+            return HostLocated(switch, port, packet.src, packet.mac, packet.target, packet.vlan)
+        return HostLocated(switch, port, packet.target, packet.mac, vlan=packet.vlan)
     return None
 
 
@@ -51,5 +59,13 @@ def frames_of(command: PacketOut) -> list[bytes]:
 def encode_question(command: ResolveHost) -> bytes:
     """Return the ARP or neighbour discovery frame that asks who has the address."""
     if ":" in command.address:
-        return encode_neighbour(neighbour_request(RESOLVER_MAC, command.address))
-    return encode_arp(arp_request(RESOLVER_MAC, command.address))
+        return encode_neighbour(neighbour_request(RESOLVER_MAC, command.address, vlan=command.vlan))
+    return encode_arp(arp_request(RESOLVER_MAC, command.address, vlan=command.vlan))
+
+
+def encode_answer(command: AnswerHost) -> bytes:
+    """Return the ARP or neighbour discovery frame that tells where an address is, as if its host had said so."""
+    asked = (command.asker_mac, command.address, command.asker, command.vlan)
+    if ":" in command.address:
+        return encode_neighbour(neighbour_reply(neighbour_request(*asked), command.mac))
+    return encode_arp(arp_reply(arp_request(*asked), command.mac))

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from controller.core.commands import (
+    AnswerHost,
     Barrier,
     Bundle,
     FlowAdd,
@@ -31,8 +32,8 @@ from controller.core.errors import LocalError, RemoteError
 from controller.core.events import BarrierReplied, CommandRefused, FlowsReported, SwitchConnected, SwitchLost
 from controller.openflow import flow_stats, messages, packets
 
-SwitchCommand = FlowAdd | FlowDelete | ReadFlows | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost
-SWITCH_COMMANDS = (FlowAdd, FlowDelete, ReadFlows, MeterAdd, Bundle, Barrier, PacketOut, ResolveHost)
+SwitchCommand = FlowAdd | FlowDelete | ReadFlows | MeterAdd | Bundle | Barrier | PacketOut | ResolveHost | AnswerHost
+SWITCH_COMMANDS = (FlowAdd, FlowDelete, ReadFlows, MeterAdd, Bundle, Barrier, PacketOut, ResolveHost, AnswerHost)
 
 MAX_XID = 0xFFFFFFFF
 MAX_QUEUED = 16_384
@@ -156,6 +157,9 @@ class Switch:
                         out.append(messages.encode_packet_out(frame, command.actions, command.in_port, xid))
                 case ResolveHost():
                     out.append(messages.encode_packet_out(packets.encode_question(command), FLOOD, None, xid))
+                case AnswerHost():
+                    to = (Output(command.port),)
+                    out.append(messages.encode_packet_out(packets.encode_answer(command), to, None, xid))
                 case Barrier(token=token):
                     pass
             if token:

@@ -16,7 +16,7 @@ from controller.core.options import Agreement
 from controller.wire.address import decode_mac, encode_mac
 
 VERSION = 1
-_NOTE = struct.Struct("!BBII6s6sIHBBdIIHHbHHbb5x")
+_NOTE = struct.Struct("!BBII6s6sIHBBdIIHHbHHbbB4x")
 SIZE = _NOTE.size
 AGREED, SACK, TIMESTAMPS, ECN = 1, 2, 4, 8
 _NO_SCALE = -1
@@ -48,6 +48,7 @@ def encode_note(facts: Facts) -> bytes:
         agreement.client_mss,
         _NO_SCALE if agreement.window_scale is None else agreement.window_scale,
         _NO_SCALE if agreement.client_window_scale is None else agreement.client_window_scale,
+        facts.server_ttl,
     )
 
 
@@ -76,6 +77,7 @@ def decode_note(note: bytes) -> Facts:
         client_mss,
         scale,
         client_scale,
+        server_ttl,
     ) = _NOTE.unpack_from(note)
     if not math.isfinite(opened):
         raise RemoteError(f"a note without a time: {note.hex()}")
@@ -106,4 +108,5 @@ def decode_note(note: bytes) -> Facts:
         server_window,
         window_shift,
         agreement,
+        server_ttl,
     )

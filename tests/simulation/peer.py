@@ -36,6 +36,9 @@ class Capabilities:
     clock: int = 1000
     """What its timestamp clock shows at time 0; it ticks 1,000 times a second."""
     window: int = 60_000
+    ttl: int = 64
+    ip_id: int = 0
+    """Identification of its first packet; the next ones count up. 0: all have 0."""
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Peer:
     repaired: int | None = None
     """Up to where the last fast retransmission went: not twice for one loss."""
     syn_options: TcpOptions | None = None
+    sent: int = 0
 
     def connect(self, now: float) -> None:
         """Send a SYN."""
@@ -376,7 +380,10 @@ class Peer:
             payload,
             self.mac,
             self.remote_mac,
+            ttl=self.can.ttl,
+            ip_id=(self.can.ip_id + self.sent) & 0xFFFF if self.can.ip_id and not flags & SYN else 0,
         )
+        self.sent += not flags & SYN
         self.emit.append(segment)
 
     def _reset_for(self, segment: Segment) -> Segment:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from controller.core import seq
 from controller.core.commands import (
     Action,
+    AnswerHost,
     Barrier,
     Bundle,
     Command,
@@ -70,6 +71,8 @@ def rewrite(edit: Rewrite, segment: Segment) -> Segment:
         dst=dst,
         eth_src=edit.eth_src or segment.eth_src,
         eth_dst=edit.eth_dst or segment.eth_dst,
+        ttl=edit.ttl or segment.ttl,
+        ip_id=(segment.ip_id + edit.ip_id) & 0xFFFF,
         seq=seq.add(segment.seq, edit.seq),
         ack=ack,
         window=window,
@@ -126,7 +129,7 @@ class SimulatedSwitch:
                 self._report(BarrierReplied(self.number, token))
             case PacketOut(packet=Segment() as segment):
                 self._execute(command.actions, segment, command.in_port, 0)
-            case MeterAdd() | ResolveHost():
+            case MeterAdd() | ResolveHost() | AnswerHost():
                 pass
             case _:
                 raise AssertionError(f"the switch cannot {command}")

@@ -38,6 +38,7 @@ CASES = [
     ("set_tcp_window:0", Rewrite(window=0)),
     ("set_tcp_window:65535", Rewrite(window=0xFFFF)),
     ("inc_ip_id:4660", Rewrite(ip_id=0x1234)),
+    ("mod_nw_ttl:61", Rewrite(ttl=61)),
     ("fin_timeout(idle_timeout=10,hard_timeout=60)", FinTimeout(10, 60)),
     ("output:7", Output(7, 0)),
     ("CONTROLLER:128", Output(Port.CONTROLLER, 128)),

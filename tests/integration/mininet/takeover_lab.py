@@ -21,6 +21,7 @@ from controller.core.events import (
 from topo import BatonNet, wait_for
 
 from .bulk_peer import stream
+from .ports import files_of
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
@@ -210,7 +211,7 @@ class Lab:
         """Wait until servers are done with a connection; return their files of it in the order of their turns."""
 
         def parts():
-            return sorted(path for path in self.directory.glob(f"{bulk.port}-*") if not path.suffix)
+            return files_of(self.directory, bulk.port)
 
         def open_ones():
             return [path.name for path in parts() if not path.with_name(path.name + ".sent").exists()]

@@ -18,6 +18,7 @@ from controller.core.segment import SYN, ConnectionKey, Endpoint
 from controller.wire.frame import decode_frame
 from topo import BatonNet
 
+from .ports import files_of
 from .test_observe import DEADLINE, SETTINGS, Bulk, Lab, account, wait_for
 
 LINES = str(Path(__file__).with_name("line_peer.py"))
@@ -115,7 +116,7 @@ def test_moves_a_hundred_times_in_a_row_under_load(lab, bus, bulk):
     key, places, ends = key_of(bulk), ("server2", "server1"), []
 
     def accepted():
-        return len(list(lab.directory.glob(f"{bulk.port}-*-server?")))
+        return len(files_of(lab.directory, bulk.port, "*-server?"))
 
     for turn in range(MOVES):
         before = accepted()
@@ -177,7 +178,7 @@ def test_a_newer_wish_supersedes(lab, bus, bulk):
 def test_the_abandoned_side_is_reset_and_the_client_is_not(lab, bus, bulk):
     """Point 12."""
     until_there(bus, key_of(bulk), "server2")
-    first = next(path for path in lab.directory.glob(f"{bulk.port}-*-server1"))
+    first = files_of(lab.directory, bulk.port, "*-server1")[0]
     told = first.with_name(first.name + ".sent")
     wait_for("the old server's end", told.exists, DEADLINE)
     assert "reset" in json.loads(told.read_text())["error"]

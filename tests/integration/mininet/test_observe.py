@@ -14,6 +14,7 @@ from frameworks import need
 from topo import BatonNet, TopoError, wait_for
 
 from .bulk_peer import stream
+from .ports import files_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROGRAM = Path(__file__).with_name("bulk_peer.py")
@@ -112,7 +113,7 @@ class Lab:
         """Wait until servers are done with a connection; return their files of it in the order of their turns."""
 
         def parts():
-            return sorted(path for path in self.directory.glob(f"{bulk.port}-*") if not path.suffix)
+            return files_of(self.directory, bulk.port)
 
         def are_done():
             return all(path.with_name(path.name + ".sent").exists() for path in parts())

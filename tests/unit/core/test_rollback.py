@@ -71,7 +71,7 @@ def test_target_is_silent() -> None:
     client = begin(demo)
     served_by_origin(demo, client)
     asked = [segment for _, place, segment in demo.trace if place == f"port {PORTS['10.0.0.2']}"]
-    assert len(asked) == RETRIES
+    assert [segment.flags & RST for segment in asked] == [0] * RETRIES + [RST]
     assert demo.happened(MigrationFailed)[0].detail == "no SYN-ACK"
     before = len(demo.trace)
     demo.switch.receive(PORTS["10.0.0.2"], Segment(TARGET, CLIENT, 1, 2, SYN | ACK, 9))
@@ -247,20 +247,6 @@ def test_origin_that_has_closed() -> None:
     demo.tell(alert(MIGRATE))
     demo.run(0.1)
     assert [event.reason for event in demo.happened(MigrationFailed)] == ["closing"]
-    assert demo.at_origin[0].received == REQUEST
-
-
-def test_two_connections_for_one_place() -> None:
-    """The client's port is taken at the target by another connection of ours: refused."""
-    demo = Demo()
-    client = demo.connect()
-    demo.say(client, REQUEST)
-    demo.run(0.001)
-    world = demo.engine.world
-    world.targets[ConnectionKey(CLIENT, TARGET)] = object()  # type: ignore[assignment]
-    demo.tell(alert(MIGRATE))
-    demo.run(0.1)
-    assert [event.reason for event in demo.happened(MigrationFailed)] == ["in use"]
     assert demo.at_origin[0].received == REQUEST
 
 

@@ -56,6 +56,7 @@ def rewrites_of(address):
         ip_dst=maybe(address),
         tcp_src=maybe(uint16),
         tcp_dst=maybe(uint16),
+        ttl=maybe(st.integers(0, 255)),
         seq=uint32,
         ack=uint32,
         tsval=uint32,

@@ -63,6 +63,7 @@ rewrites = st.builds(
     ip_dst=maybe(ipv4 | ipv6),
     tcp_src=maybe(uint16),
     tcp_dst=maybe(uint16),
+    ttl=maybe(st.integers(0, 255)),
     seq=st.integers(-(2**32), 2**32),
     ack=uint32,
     tsval=uint32,
@@ -139,6 +140,8 @@ def reference_rewrite(rewrite):
         if value is not None:
             field = name.replace("ip_", "ipv6_" if ":" in value else "ipv4_") if name.startswith("ip_") else name
             built.append(parser.OFPActionSetField(**{field: value}))
+    if rewrite.ttl is not None:
+        built.append(parser.OFPActionSetNwTtl(rewrite.ttl))
     for name, up, down in (("seq", "IncTcpSeq", "DecTcpSeq"), ("ack", "IncTcpAck", "DecTcpAck")):
         amount = getattr(rewrite, name) % 2**32
         if getattr(rewrite, name):

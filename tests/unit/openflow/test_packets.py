@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.core.commands import Output, PacketOut, ResolveHost
+from controller.core.commands import AnswerHost, Output, PacketOut, ResolveHost
 from controller.core.events import HostLocated, SegmentReceived
 from controller.core.pipeline import RESOLVER_MAC
 from controller.core.segment import ACK, PSH, Endpoint, Segment
@@ -18,6 +18,7 @@ from controller.wire.neighbour import decode_neighbour, encode_neighbour, neighb
 from controller.wire.segment import decode_segment, encode_segment
 
 MAC = "02:00:00:00:00:07"
+OTHER = "02:00:00:00:00:01"
 SEGMENT = Segment(Endpoint("10.0.0.3", 40_000), Endpoint("10.0.0.1", 80), 1, 2, ACK | PSH, 500, payload=b"x" * 3000)
 OUT = (Output(1),)
 
@@ -44,17 +45,18 @@ def test_what_is_not_for_us_is_nothing(frame):
 
 
 @pytest.mark.parametrize(
-    ("frame", "address", "mac"),
+    ("frame", "located"),
     [
-        (encode_arp(arp_request(MAC, "10.0.0.1", "10.0.0.3")), "10.0.0.3", MAC),
-        (encode_arp(arp_reply(arp_request(RESOLVER_MAC, "10.0.0.1"), MAC)), "10.0.0.1", MAC),
-        (encode_neighbour(neighbour_request(MAC, "fd00::1", "fd00::3")), "fd00::3", MAC),
-        (encode_neighbour(neighbour_reply(neighbour_request(RESOLVER_MAC, "fd00::1"), MAC)), "fd00::1", MAC),
+        (encode_arp(arp_request(MAC, "10.0.0.1", "10.0.0.3")), ("10.0.0.3", MAC, "10.0.0.1")),
+        (encode_arp(arp_request(MAC, "10.0.0.1", "10.0.0.3", 9)), ("10.0.0.3", MAC, "10.0.0.1", 9)),
+        (encode_arp(arp_reply(arp_request(RESOLVER_MAC, "10.0.0.1"), MAC)), ("10.0.0.1", MAC)),
+        (encode_neighbour(neighbour_request(MAC, "fd00::1", "fd00::3", 9)), ("fd00::3", MAC, "fd00::1", 9)),
+        (encode_neighbour(neighbour_reply(neighbour_request(RESOLVER_MAC, "fd00::1"), MAC)), ("fd00::1", MAC)),
     ],
 )
-def test_hosts_are_located_by_what_they_say_of_themselves(frame, address, mac):
+def test_hosts_are_located_by_what_they_say_of_themselves(frame, located):
     packet = packets.decode_packet(frame, len(frame))
-    assert packets.event_of(1, 4, 0, packet) == HostLocated(1, 4, address, mac)
+    assert packets.event_of(1, 4, 0, packet) == HostLocated(1, 4, *located)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,16 @@ def test_hosts_are_asked_for_without_changing_anybodys_tables():
     assert neighbour.is_probe
     assert neighbour.target == "fd00::9"
     assert decode_frame(packets.encode_question(ResolveHost(1, "fd00::9"))) == neighbour
+
+
+@pytest.mark.parametrize("address", ["10.0.0.9", "fd00::9"])
+def test_hosts_are_asked_for_on_their_vlan(address):
+    assert decode_frame(packets.encode_question(ResolveHost(1, address, 42))).vlan == 42
+
+
+def test_an_answer_is_the_one_that_the_host_would_give():
+    arp = decode_arp(packets.encode_answer(AnswerHost(1, 3, "10.0.0.1", OTHER, "10.0.0.3", MAC, 42)))
+    assert arp == arp_reply(arp_request(MAC, "10.0.0.1", "10.0.0.3", 42), OTHER)
+    neighbour = decode_neighbour(packets.encode_answer(AnswerHost(1, 3, "fd00::1", OTHER, "fd00::3", MAC)))
+    assert (neighbour.target, neighbour.mac, neighbour.dst) == ("fd00::1", OTHER, "fd00::3")
+    assert (neighbour.eth_src, neighbour.eth_dst) == (OTHER, MAC)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from controller.core.commands import (
+    AnswerHost,
     Barrier,
     Bundle,
     FlowAdd,
@@ -158,6 +159,7 @@ def test_a_batch_is_one_write_in_order(ready, channel):
             PacketOut(DPID, bytes(60), (Output(1),)),
             ResolveHost(DPID, "10.0.0.9"),
             ResolveHost(DPID, "fd00::9"),
+            AnswerHost(DPID, 3, "10.0.0.9", "02:00:00:00:00:09", "10.0.0.3", "02:00:00:00:00:03"),
         ]
     )
     assert channel.writes == 0
@@ -173,6 +175,7 @@ def test_a_batch_is_one_write_in_order(ready, channel):
         messages.BUNDLE_ADD,
         messages.BUNDLE_ADD,
         messages.BUNDLE_CONTROL,
+        messages.PACKET_OUT,
         messages.PACKET_OUT,
         messages.PACKET_OUT,
         messages.PACKET_OUT,

@@ -35,6 +35,7 @@ facts = st.builds(
     server_window=uint16,
     window_shift=st.integers(-14, 14),
     agreement=st.none() | agreements,
+    server_ttl=uint8,
 )
 
 
