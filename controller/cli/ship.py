@@ -58,6 +58,8 @@ def ship(
         is_shown = not as_json if progress is None else progress
         with AgentControl(control or _socket(source)) as agent, _progress(f"{source} -> {to}", is_shown) as step:
             done = agent.ship(to, wanted, timeout, step)
+            if done["result"] == "committed":
+                step({"walked": 1, "total": 1, "staged": done["packets"]})
     except BatonError as error:
         if as_json:
             print(json.dumps({"ok": False, "error": str(error)}))
