@@ -7,7 +7,7 @@ The record is plain data; who changes it, and when, stands in the tables of ``li
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -86,18 +86,25 @@ class Path:
 
 
 class Kept(NamedTuple):
-    """A packet that is kept back: its port, how much sequence space it takes, and its TSval in the client's view."""
+    """A packet that is kept back: its port, how much sequence space it takes; TSval and ACK in the client's view."""
 
     port: int
     packet: bytes | Segment
     size: int
     clock: int | None
+    ack: int | None = None
 
 
 def kept(event: SegmentReceived, seen: Segment) -> Kept:
-    """Return what to keep of a packet that the client would see as ``seen``."""
-    stamps = seen.options.timestamps
-    return Kept(event.port, event.segment.frame or event.segment, seen.length, stamps and stamps.value)
+    """Return what to keep of a packet that the client would see as ``seen``.
+
+    Its SACK blocks are left out: what they speak of is out of date by the time that the packet goes on.
+    """
+    stamps, segment = seen.options.timestamps, event.segment
+    if segment.options.sack:
+        segment = replace(segment, options=replace(segment.options, sack=()), frame=None)
+    ack = seen.ack if seen.has(ACK) else None
+    return Kept(event.port, segment.frame or segment, seen.length, stamps and stamps.value, ack)
 
 
 @dataclass(slots=True)

@@ -40,8 +40,10 @@ def look(world: World, connection: Connection, version: int) -> None:
         return
     token = world.fresh_token()
     world.looks[token] = Look(connection, version)
-    cookie = Cookie(Kind.PATH, version, connection.number).encode()
-    world.do(ReadFlows(connection.switch, pipeline.CONNECTIONS, cookie, _WHOLE, token))
+    # Where the connection is overheard, the flows of that hide the others (``tap.resume``), whatever their version is.
+    kind, mask = (Kind.PATH, _WHOLE) if connection.tap is None else (Kind.COPY, _WHOLE ^ 0xFFFF << 32)
+    cookie = Cookie(kind, version, connection.number).encode()
+    world.do(ReadFlows(connection.switch, pipeline.CONNECTIONS, cookie & mask, mask, token))
 
 
 def _copies(connection: Connection) -> bool:

@@ -258,13 +258,16 @@ def hear_client(connection: Connection) -> FlowAdd:
     return _flow(connection, from_client(connection), _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
 
 
-def watch_flows(connection: Connection, path: Path, seconds: int = 0) -> Iterator[FlowAdd]:
+def watch_flows(
+    connection: Connection, path: Path, seconds: int = 0, mirror: tuple[Output, ...] = ()
+) -> Iterator[FlowAdd]:
     """Yield the flows that let the controller overhear both ends, for so long if at all; the connection goes on."""
     for match, actions in (
         (back(connection, path), to_client_actions(connection, path)),
         (from_client(connection), to_server_actions(connection, path)),
     ):
-        yield _flow(connection, match, _PUNT + actions, Kind.COPY, hard_timeout=seconds, priority=P_WATCH)
+        copied = mirror + _PUNT + actions
+        yield _flow(connection, match, copied, Kind.COPY, hard_timeout=seconds, priority=P_WATCH)
 
 
 def measure_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:

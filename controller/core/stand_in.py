@@ -25,9 +25,15 @@ def clock_of(side: Side) -> int:
 
 
 def renewed(side: Side, kept: Kept) -> tuple[Action, ...]:
-    """Return the edit of a packet that was kept for a while: its side has sent newer timestamps since (PAWS)."""
-    shift = 0 if kept.clock is None else seq.distance(kept.clock, clock_of(side))
-    return (Rewrite(tsval=shift),) if shift else ()
+    """Return the edit of a packet that was kept for a while: its side has said something newer since.
+
+    An older timestamp may be refused (PAWS), and so may be an older acknowledgement: one of bytes that the next server
+    has never sent is nothing to it, with all the data behind it (RFC 5961 section 5; Linux 6.7 and later).
+    """
+    clock = 0 if kept.clock is None else seq.distance(kept.clock, clock_of(side))
+    is_older = kept.ack is not None and side.acked is not None and seq.is_after(side.acked, kept.ack)
+    ack = seq.distance(kept.ack or 0, side.acked or 0) if is_older else 0
+    return (Rewrite(tsval=clock, ack=ack),) if clock or ack else ()
 
 
 def _stamps(connection: Connection, value: int, echo: int) -> TcpOptions:

@@ -32,9 +32,10 @@ def begin(world: World, connection: Connection) -> None:
 
 
 def resume(world: World, connection: Connection) -> None:
-    """Put the flows of the overhearing in, where a connection is overheard."""
+    """Put the flows of the overhearing in, where a connection is overheard; they hide those that make copies."""
     if connection.tap is not None:
-        world.do(*pipeline.watch_flows(connection, connection.path))
+        mirror = world.mirror(connection.switch) if connection.flow_version == 0 else ()
+        world.do(*pipeline.watch_flows(connection, connection.path, mirror=mirror))
 
 
 def end(world: World, connection: Connection) -> None:

@@ -6,8 +6,9 @@ in ``complaints``, since nothing that a correct middle does may cause it.
 
 Where the RFCs leave room it does what Linux does (``tcp_input.c``): silence to a pure ACK that is old in number and
 timestamp (6.14), one answer in half a second to any other segment without data that is out of the window, no notice of
-the acknowledgement and window of either; and under a closed window its own ACKs carry the number at which the window
-ends, which the other end may find old (``tcp_acceptable_seq``).
+the acknowledgement and window of either; nothing is taken of a segment that acknowledges what lies before the first
+byte ever acknowledged (6.7); and under a closed window its own ACKs carry the number at which the window ends, which
+the other end may find old (``tcp_acceptable_seq``).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Peer:
     """Up to where the last fast retransmission went: not twice for one loss."""
     syn_options: TcpOptions | None = None
     sent: int = 0
+    bytes_acked: int = 0
 
     def connect(self, now: float) -> None:
         """Send a SYN."""
@@ -216,6 +218,11 @@ class Peer:
             self.complaints.append("an acknowledgement of bytes never sent")
             self._ack(now)
             return
+        if seq.offset(segment.ack, self.send_una) > min(self.bytes_acked, 65_535):
+            if segment.length:
+                self.complaints.append("data with an acknowledgement from before the first byte")
+            self._ack(now)
+            return
         if self.state == "syn-received":
             self.state, self.timer = "established", None
         self._acknowledged(now, segment)
@@ -245,6 +252,7 @@ class Peer:
                 advance -= 1
                 self.send_una = seq.add(self.isn, 1)
             self.sending = self.sending[advance:]
+            self.bytes_acked += advance
             self.send_una, self.duplicates = segment.ack, 0
             self.timer = now + RTO if self.send_una != self.send_next else None
             if self._repairs():

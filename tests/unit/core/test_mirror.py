@@ -11,6 +11,7 @@ from simulation.observe import KEY, OBSERVE, connection_of, goes_on, move
 
 from controller.core.commands import ReadFlows
 from controller.core.events import FlowRemoved, FlowsReported, FoundFlow, SwitchConnected, SwitchLost
+from controller.core.policy import CutPolicy
 
 DEPTH = 10_000
 
@@ -23,9 +24,9 @@ class Counting(Demo):
     answers = True
 
     def _carry_out(self, command: object) -> None:
-        if isinstance(command, ReadFlows) and command.cookie_mask == 2**64 - 1:
+        if isinstance(command, ReadFlows) and command.cookie & 0xFFFFFFFF:
             self.looks += 1
-            flows = [flow for flow in self.switch.flows.values() if flow.cookie == command.cookie]
+            flows = [f for f in self.switch.flows.values() if f.cookie & command.cookie_mask == command.cookie]
             if self.answers:
                 told = tuple(FoundFlow(flow, 1, self.carried // 2) for flow in flows)
                 self._report(FlowsReported(1, command.token, told, more=False))
@@ -41,17 +42,18 @@ def copied(demo: Demo) -> bool:
     return any(place == "port 99" and segment.payload for _, place, segment in demo.trace)
 
 
-def observed(depth: int = DEPTH) -> Counting:
+def observed(depth: int = DEPTH, cut_policy: CutPolicy = CutPolicy.NOW) -> Counting:
     """Return a network with an observed connection."""
-    service = replace(OBSERVE.services[0], mirror_bytes=depth)
+    service = replace(OBSERVE.services[0], mirror_bytes=depth, cut_policy=cut_policy)
     demo = Counting(policy=replace(OBSERVE, services=(service,)))
     demo.connect(seconds=0.01)
     return demo
 
 
-def test_copies_end_at_the_depth() -> None:
-    """Then the connection goes on without them, and nobody looks any more."""
-    demo = observed()
+@pytest.mark.parametrize("cut_policy", CutPolicy)
+def test_copies_end_at_the_depth(cut_policy: CutPolicy) -> None:
+    """Then the connection goes on without them, and nobody looks any more; whether it is overheard or not."""
+    demo = observed(cut_policy=cut_policy)
     assert copied(demo)
     demo.carried = DEPTH - 10
     demo.run(0.2)

@@ -305,3 +305,18 @@ def test_without_a_request_nothing_is_delivered() -> None:
     client = demo.connect()
     demo.tell(TimerExpired(KEY, connection_of(demo).version, tap.TIMER))
     goes_on(demo, client, demo.at_origin[0])
+
+
+def test_an_undone_migration_goes_on_being_copied() -> None:
+    """The flows of the overhearing, put in again, still show the analyser what is said; at the target they do not."""
+    demo, client = connected()
+    for server, place in (("nobody", demo.at_origin), ("server2", demo.at_target)):
+        demo.say(client, b"question")
+        demo.run(0.01)
+        move(demo, server)
+        demo.trace.clear()
+        demo.say(client, b" and more")
+        demo.run(0.01)
+        assert place[-1].received.endswith(b" and more")
+        seen = [segment.payload for _, port, segment in demo.trace if port == "port 99" and segment.payload]
+        assert seen == ([b" and more"] if place is demo.at_origin else [])
