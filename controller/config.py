@@ -23,6 +23,7 @@ Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=Fal
 Number = Annotated[int, Field(strict=True)]
 Name = Annotated[str, Field(min_length=1)]
 MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+DATAPATH = re.compile(r"(0x)?[0-9a-f]{1,16}")
 UINT32 = 0xFFFFFFFF
 TAKEN = ("bus.sock", "openflow.sock")
 """Names in the run directory that the controller listens on."""
@@ -140,6 +141,34 @@ class Limits(Section):
     """SYNs per second that a switch hands to the controller; the rest are dropped, clients try again."""
 
 
+class Switches(Section):
+    """Which of several switches take connections in hand; the others only forward."""
+
+    rewriting: tuple[str, ...] = ()
+    """Datapath ids in hexadecimal; none: the first switch that connects."""
+
+    @field_validator("rewriting", mode="before")
+    @classmethod
+    def _ids(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f'{value!r} is no list of datapath ids, as in rewriting = ["0000000000000001"]')
+        for text in value:
+            if not isinstance(text, str) or not DATAPATH.fullmatch(text.lower()):
+                raise ValueError(
+                    f"{text!r} is no datapath id such as 0000000000000001: 'ovs-vsctl get bridge NAME datapath_id'"
+                    " prints a switch's"
+                )
+        return value
+
+
+class Standby(Section):
+    """Two controllers share the switches, one as a standby (docs/operating.md): where they agree who is master."""
+
+    directory: Name
+    lease: Seconds = 3.0
+    """Seconds without a word after which a master that lives, but hangs, is deposed."""
+
+
 class P4Switch(Section):
     """A P4 switch: which server it stands before, and where its agent listens (relative to the run directory)."""
 
@@ -166,6 +195,8 @@ class Settings(Section):
     servers: dict[Name, Server] = Field(min_length=1)
     services: tuple[Service, ...] = Field(min_length=1)
     rules: tuple[Rule, ...] = ()
+    switches: Switches = Switches()
+    standby: Standby | None = None
     p4sync: P4Sync = P4Sync()
 
     @model_validator(mode="after")
@@ -228,7 +259,8 @@ class Settings(Section):
         return self
 
 
-KEYS = {key for section in (Settings, Analyser, Limits, Server, Service, Rule) for key in section.model_fields}
+SECTIONS = (Settings, Analyser, Limits, Server, Service, Rule, Switches, Standby)
+KEYS = {key for section in SECTIONS for key in section.model_fields}
 
 
 def run_dir() -> Path:
@@ -257,6 +289,11 @@ def make_run_dir() -> Path:
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigError(f"the run directory {path} must be yours alone; `chmod 700 {path}` or set BATON_RUN_DIR")
     return path
+
+
+def alert_dir(settings: Settings) -> Path:
+    """Return what the sockets of alerts are relative to: the run directory, or the one that two controllers share."""
+    return run_dir() if settings.standby is None else Path(settings.standby.directory)
 
 
 def config_path() -> Path:
@@ -314,6 +351,7 @@ def policy_of(settings: Settings) -> Policy:
         rules=tuple(policy.Rule(rule.verdict, rule.to, rule.sid, rule.msg, rule.classtype) for rule in settings.rules),
         analyser_port=settings.analyser.port,
         limits=policy.Limits(**settings.limits.model_dump()),
+        rewriting=frozenset(int(text, 16) for text in settings.switches.rewriting),
     )
 
 

@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, end)
     analyser = None
     try:
-        settings = config.load().analyser
+        everything = config.load()
+        settings, alerts = everything.analyser, config.alert_dir(everything)
         directory = config.make_run_dir()
         watcher = Watcher(options.rules)
         analyser = Analyser(
@@ -45,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
             options.interface,
             options.rules,
             directory,
-            directory / settings.eve_socket,
-            directory / settings.snort_socket,
+            alerts / settings.eve_socket,
+            alerts / settings.snort_socket,
             _netns(options.netns),
         )
         analyser.start(options.timeout, ended.is_set)

@@ -87,15 +87,17 @@ def connections(
     servers: Counter[str] = Counter()
     for _, end in pages:
         servers.update(dict(end.servers))
+    role = pages[-1][1].role
     if as_json:
-        print(json.dumps({"connections": [row_record(row) for row in rows], "servers": dict(servers)}))
+        shown = {"connections": [row_record(row) for row in rows], "servers": dict(servers)}
+        print(json.dumps(shown | ({"role": role} if role else {})))
         return
     screen = console()
     if rows:
         screen.print(connections_table(rows))
     else:
         screen.print("no connections" + (f" match {match!r}" if match else ""), markup=False)
-    screen.print(servers_line(servers.items()), style="dim", markup=False)
+    screen.print(servers_line(servers.items(), role), style="dim", markup=False)
 
 
 @app.command()
@@ -192,7 +194,7 @@ def _show(client: BusClient, screen: Console) -> NoReturn:
             room = max(4, screen.height - 10)
             rows, end = next(iter(client.pages()))
             more = "" if len(rows) <= room and not end.more else "(and more)"
-            counts = Text(f"{servers_line(end.servers)}  {more}", style="dim")
+            counts = Text(f"{servers_line(end.servers, end.role)}  {more}", style="dim")
             recent = Text("\n".join(lately[-6:]), style="dim", no_wrap=True, overflow="ellipsis")
             live.update(Group(counts, connections_table(rows[:room]), Text(""), recent), refresh=True)
             until = time.monotonic() + REFRESH

@@ -46,14 +46,18 @@ class Outcome:
 
 
 def servers_of(client: BusClient) -> list[str]:
-    """Return the names of the servers that the controller knows."""
+    """Return the names of the servers that the controller knows; raises RequestError for one that stands by."""
     _, end = next(client.pages("-"))  # no connection is called so: only the end of the page is wanted
+    if end.role == "standby":
+        raise RequestError("this controller stands by: set BATON_RUN_DIR to the master's run directory")
     return [name for name, _ in end.servers]
 
 
 def find_connection(client: BusClient, text: str) -> ConnectionReported:
     """Return the one connection that is meant; raises RequestError for none or several."""
     rows = client.connections(text)
+    if not rows:
+        servers_of(client)  # one that stands by says so
     exact = [row for row in rows if text in (str(row.connection), str(row.connection.client))]
     for candidates in (rows, exact):
         if len(candidates) == 1:

@@ -65,9 +65,12 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-def servers_line(servers: Iterable[tuple[str, int]]) -> str:
-    """Return how many connections each server has, as one line."""
-    return ", ".join(f"{name}: {count}" for name, count in servers)
+def servers_line(servers: Iterable[tuple[str, int]], role: str = "") -> str:
+    """Return how many connections each server has, as one line; with the role of one of two controllers."""
+    line = ", ".join(f"{name}: {count}" for name, count in servers)
+    return {"master": f"{line} (master)", "standby": "this controller stands by: the master has the connections"}.get(
+        role, line
+    )
 
 
 def duration(seconds: float) -> str:

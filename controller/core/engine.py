@@ -6,7 +6,7 @@ It finds the connection that an event speaks of and hands it to the state machin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from controller.core import ahead, assignment, cut, drain, life, migration, mirror, status, takeover, tap
@@ -32,7 +32,7 @@ from controller.core.events import (
     SwitchLost,
     TimerExpired,
 )
-from controller.core.facts import Opened
+from controller.core.facts import Recollection
 from controller.core.policy import CutPolicy, Policy
 from controller.core.segment import ACK, FIN, RST, SYN, ConnectionKey
 from controller.core.world import World
@@ -41,10 +41,12 @@ from controller.core.world import World
 class Engine:
     """All connections of all services behind one function without side effects on the outside."""
 
-    def __init__(self, policy: Policy, remembered: Mapping[tuple[ConnectionKey, int], Opened] | None = None) -> None:
+    def __init__(self, policy: Policy, remembered: Recollection | None = None) -> None:
         """Begin with no switch and no connection; ``remembered`` is what an earlier controller has left written."""
         self.world = World(policy)
-        self.world.remembered.update(remembered or {})
+        if remembered is not None:
+            self.world.remembered.update(remembered.opened)
+            self.world.completed.update(remembered.completed)
         self._handlers: dict[type, Callable[[Any], None]] = {
             SegmentReceived: self._segment,
             HostLocated: self._located,

@@ -247,7 +247,8 @@ class MigrationCompleted:
     """The cut is behind: the client's bytes go to the target, and back.
 
     The cuts are positions in the client's view; the deltas (modulo 2^32) lead from there to the target's numbers.
-    ``frozen`` is for how many seconds neither end could send.
+    ``frozen`` is for how many seconds an end could not send: ``stopping`` until both stood still, ``measuring`` until
+    both had told their numbers, ``installing`` until the switch had confirmed the final flows.
     """
 
     time: float
@@ -261,6 +262,9 @@ class MigrationCompleted:
     server_delta: int
     held_bytes: int = 0
     frozen: float = 0.0
+    stopping: float = 0.0
+    measuring: float = 0.0
+    installing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ with the SYN-ACK, after the flows; the journal's ``ConnectionOpened`` tells it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 from controller.core.options import Agreement
+from controller.core.segment import ConnectionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +75,19 @@ def opened_of(pairs: tuple[tuple[str, int], ...]) -> Opened | None:
     options |= {name: None for name in _OPTIONAL if told[name] == _NO_SCALE}
     options |= {name: bool(told[name]) for name in _FLAGS}
     return Opened(origin_isn, server_clock, Agreement(**options))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class Recollection:
+    """What earlier controllers have left written; of two, the newer one is merged into the older."""
+
+    opened: dict[tuple[ConnectionKey, int], Opened]
+    """How connections were opened that are not closed, by name and number."""
+    completed: dict[ConnectionKey, int]
+    """The newest version of each whose move is complete: both ends have been told to go on."""
+
+    def __ior__(self, newer: Recollection) -> Self:
+        """Take what a newer one knows, too."""
+        self.opened |= newer.opened
+        self.completed |= newer.completed
+        return self

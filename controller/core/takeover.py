@@ -251,6 +251,8 @@ def _is_leftover(flow: FlowAdd) -> bool:
 def _undo(world: World, connection: Connection, group: list[FlowAdd]) -> None:
     """End what an earlier controller had begun, and reopen what it may have left with closed windows."""
     stopped = False
+    # One that has moved lately, and goes on since, must not be stopped again to be asked how it is.
+    is_complete = world.completed.get(connection.key, -1) & 0xFFFF == connection.version & 0xFFFF
     for flow in group:
         if flow.priority in (pipeline.P_FROZEN, pipeline.P_WATCH):
             stopped = stopped or flow.priority == pipeline.P_FROZEN
@@ -258,7 +260,7 @@ def _undo(world: World, connection: Connection, group: list[FlowAdd]) -> None:
         elif _is_leftover(flow):
             _reset_target(world, connection, flow)
         elif _kind(flow) is Kind.DROP:
-            stopped = stopped or not connection.service.gated
+            stopped = stopped or not (connection.service.gated or is_complete)
             _reset_origin(world, connection, flow)
     if stopped and connection.state is State.SERVED:
         rollback.revive(world, connection)

@@ -84,6 +84,8 @@ class World:
         """Questions how much has been copied to the analyser, by token."""
         self.remembered: dict[tuple[ConnectionKey, int], Opened] = {}
         """What the journal tells of connections by name and number, should one turn up in a switch."""
+        self.completed: dict[ConnectionKey, int] = {}
+        """The newest version whose move the journal calls complete."""
         self.followed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         """Services, and servers, with whose connections state in P4 switches goes along."""
         self.answers: dict[int, tuple[int, Answer]] = {}

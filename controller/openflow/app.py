@@ -18,9 +18,11 @@ from controller.core.commands import WakeAt
 from controller.core.errors import LocalError
 from controller.core.events import CommandRefused, FlowRemoved, TimerExpired
 from controller.openflow import actions, flow_stats, framework, packet_in, packets
+from controller.openflow.election import Election, ElectionError, Term
 from controller.openflow.framework import App, set_ev_cls
 from controller.openflow.listener import Listener, ListenError, mend_disconnection, prepare_tcp
-from controller.openflow.switch import State, Switch, SwitchCommand
+from controller.openflow.standby import TICK, Standby, Tick
+from controller.openflow.switch import CHECKS, State, Switch, SwitchCommand
 from controller.openflow.threads import Alarms, clock
 
 CONNECTED = [framework.CONFIG_DISPATCHER, framework.MAIN_DISPATCHER]
@@ -45,8 +47,9 @@ class OpenFlowApp(App):  # type: ignore[misc]
         self.switches: dict[int, Switch] = {}
         self._channels: dict[Any, Switch] = {}
         self._pending: deque[object] = deque()
-        self._alarms = Alarms(lambda fact: self.send_event(self.name, fact))
+        self._alarms = self._new_alarms()
         self._listener: Listener | None = None
+        self._standby: Standby | None = None
 
     # ---- for the subclass ----
 
@@ -64,6 +67,32 @@ class OpenFlowApp(App):  # type: ignore[misc]
             self._listener = Listener(directory)
         except ListenError as error:
             self.give_up(str(error))
+
+    def share(self, directory: Path, run_dir: Path, lease: float) -> None:
+        """Be one of two controllers that share the switches; to be called in the constructor.
+
+        A switch counts as connected only while this controller is its master.
+        """
+        try:
+            self._standby = Standby(Election(directory, run_dir, lease), self, clock)
+            self._ticks = Alarms(lambda fact: self.send_event(self.name, fact))
+        except ElectionError as error:
+            self.give_up(str(error))
+
+    def elected(self, generation: int, before: Term) -> None:
+        """Begin with nothing known: this controller is master now; the term that ended is ``before``."""
+
+    def resigned(self, reason: str) -> None:
+        """Forget all: another controller is master."""
+
+    def needs_actions(self, switch: int) -> bool:
+        """Return whether a switch must have our actions."""
+        return True
+
+    @property
+    def role(self) -> str:
+        """``master`` or ``standby`` of two controllers; empty for one alone."""
+        return "" if self._standby is None else self._standby.role
 
     def give_up(self, message: str) -> NoReturn:
         """End the process before it has begun, with a message instead of a traceback."""
@@ -94,6 +123,15 @@ class OpenFlowApp(App):  # type: ignore[misc]
                 tokens = [getattr(command, "token", 0) for command in batch]
                 self._pending.extend(CommandRefused(number, token, str(error)) for token in tokens if token)
 
+    def forget(self) -> None:
+        """Give up all deadlines, and what was reported and not handled yet: they are of another life."""
+        self._pending.clear()
+        self._alarms.stop()
+        self._alarms = self._new_alarms()
+
+    def _new_alarms(self) -> Alarms:
+        return Alarms(lambda fact: self.send_event(self.name, fact))
+
     def wake_at(self, command: WakeAt) -> None:
         """Hand back ``TimerExpired`` at the command's time."""
         self._alarms.wake_at(command.when, TimerExpired(command.connection, command.version, command.kind))
@@ -109,11 +147,17 @@ class OpenFlowApp(App):  # type: ignore[misc]
         thread = super().start()
         if self._listener is not None:
             self._listener.start()
+        if self._standby is not None:
+            self._ticks.wake_at(clock(), Tick())
         return thread
 
     def close(self) -> None:
-        """End the timers, remove the socket."""
+        """End the timers, remove the socket, let the other controller be master."""
         self._alarms.stop()
+        if self._standby is not None:
+            self._ticks.stop()
+            self._standby.close()
+            self._standby = None
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -139,17 +183,53 @@ class OpenFlowApp(App):  # type: ignore[misc]
         """Begin with a switch whose handshake is done; forget one whose connection is gone."""
         channel = ev.datapath
         if ev.state == framework.MAIN_DISPATCHER:
-            switch = Switch(channel, self._pending.append, clock)
-            earlier = self.switches.get(switch.id)
-            if earlier is not None:
-                earlier.lost()
-            self.switches[switch.id] = self._channels[channel] = switch
-            switch.start()
+            if self._standby is not None:
+                self._standby.opened(channel)
+            else:
+                self.begin(channel)
         else:
-            gone = self._channels.pop(channel, None)
-            if gone is not None and self.switches.get(gone.id) is gone:
-                del self.switches[gone.id]
-                gone.lost()
+            if self._standby is not None:
+                self._standby.closed(channel)
+            self.end(channel)
+        self._deliver()
+
+    def begin(self, channel: Any) -> None:
+        """Begin with a switch that takes our commands."""
+        switch = Switch(channel, self._pending.append, clock, CHECKS if self.needs_actions(channel.id) else ())
+        earlier = self.switches.get(switch.id)
+        if earlier is not None:
+            earlier.lost()
+        self.switches[switch.id] = self._channels[channel] = switch
+        switch.start()
+
+    def end(self, channel: Any) -> None:
+        """Forget a switch that does not take them any more."""
+        gone = self._channels.pop(channel, None)
+        if gone is not None and self.switches.get(gone.id) is gone:
+            del self.switches[gone.id]
+            gone.lost()
+
+    @set_ev_cls(Tick)
+    def _on_tick(self, event: Tick) -> None:
+        """Look who is master."""
+        if self._standby is not None:
+            self._standby.tick()
+            self._ticks.wake_at(clock() + TICK, event)
+        self._deliver()
+
+    @set_ev_cls(framework.EventOFPRoleReply, framework.MAIN_DISPATCHER)
+    def _on_role(self, ev: Any) -> None:
+        """A switch has told our role there."""
+        message = ev.msg
+        if self._standby is not None:
+            self._standby.answered(message.datapath, message.xid, message.role, message.generation_id)
+        self._deliver()
+
+    @set_ev_cls(framework.EventOFPRoleStatus, framework.MAIN_DISPATCHER)
+    def _on_role_status(self, ev: Any) -> None:
+        """A switch has changed our role, as somebody else wanted it."""
+        if self._standby is not None:
+            self._standby.told(ev.msg.datapath, ev.msg.role)
         self._deliver()
 
     @set_ev_cls(framework.EventOFPPacketIn, framework.MAIN_DISPATCHER)
@@ -179,10 +259,12 @@ class OpenFlowApp(App):  # type: ignore[misc]
     def _on_error(self, ev: Any) -> None:
         """The switch refused something."""
         message = ev.msg
+        code = getattr(message, "code", None)
+        facts = (message.xid, message.type, -1 if code is None else code)
         switch = self._channels.get(message.datapath)
-        if switch is not None:
-            code = getattr(message, "code", None)
-            switch.error_received(message.xid, message.type, -1 if code is None else code, describe_error(message))
+        is_of_role = self._standby is not None and self._standby.refused(message.datapath, *facts)
+        if switch is not None and not is_of_role:
+            switch.error_received(*facts, describe_error(message))
         self._deliver()
 
     @set_ev_cls(framework.EventOFPFlowStatsReply, framework.MAIN_DISPATCHER)

@@ -57,6 +57,8 @@ EventOFPErrorMsg: Any = ofp_event.EventOFPErrorMsg
 EventOFPBarrierReply: Any = ofp_event.EventOFPBarrierReply
 EventOFPFlowRemoved: Any = ofp_event.EventOFPFlowRemoved
 EventOFPFlowStatsReply: Any = ofp_event.EventOFPFlowStatsReply
+EventOFPRoleReply: Any = ofp_event.EventOFPRoleReply
+EventOFPRoleStatus: Any = ofp_event.EventOFPRoleStatus
 EventOFPBundleCtrlMsg: Any = ofp_event.EventOFPBundleCtrlMsg
 
 OFP_VERSION = int(ofproto_v1_4.OFP_VERSION)

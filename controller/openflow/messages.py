@@ -48,6 +48,7 @@ MAX_PACKET_IN = MAX_MESSAGE - 255
 
 FLOW_MOD, PACKET_OUT, BARRIER_REQUEST, METER_MOD, BUNDLE_CONTROL, BUNDLE_ADD = 14, 13, 20, 29, 33, 34
 MULTIPART_REQUEST, MULTIPART_REPLY, FLOW_STATS = 18, 19, 1
+ROLE_REQUEST = 24
 ADD, MODIFY, DELETE, DELETE_STRICT = 0, 1, 3, 4
 BUNDLE_OPEN, BUNDLE_COMMIT, BUNDLE_DISCARD = 0, 4, 6
 BUNDLE_FLAGS = 3  # atomic and ordered (7.3.9.4)
@@ -174,6 +175,11 @@ def encode_packet_out(frame: bytes, actions: tuple[Action, ...], in_port: int | 
 def encode_barrier(xid: int) -> bytes:
     """Return a barrier request (7.3.7)."""
     return _HEADER.pack(VERSION, BARRIER_REQUEST, 8, xid)
+
+
+def encode_role_request(role: int, generation: int, xid: int) -> bytes:
+    """Return a request for a role, 0 to ask only (7.3.9 of OpenFlow 1.4.0; ``generation`` has 64 bits)."""
+    return _HEADER.pack(VERSION, ROLE_REQUEST, 24, xid) + struct.pack("!I4xQ", role, generation)
 
 
 def encode_meter(meter: MeterAdd, xid: int, *, replace: bool = False) -> bytes:

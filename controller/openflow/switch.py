@@ -79,8 +79,15 @@ class Channel(Protocol):
 class Switch:
     """The adapter of one OpenFlow connection; ``report`` is given events of the core."""
 
-    def __init__(self, channel: Channel, report: Callable[[object], None], clock: Callable[[], float]) -> None:
-        """Begin in CHECKING; ``clock`` returns monotonic seconds."""
+    def __init__(
+        self,
+        channel: Channel,
+        report: Callable[[object], None],
+        clock: Callable[[], float],
+        needed: tuple[tuple[str, Rewrite], ...] = CHECKS,
+    ) -> None:
+        """Begin in CHECKING; ``clock`` returns monotonic seconds, ``needed`` are the actions that it must have."""
+        self._needed = needed
         self.id = channel.id
         self.state = State.CHECKING
         self.refusal = ""
@@ -106,7 +113,7 @@ class Switch:
     def start(self) -> None:
         """Send the check of our actions; the barrier's reply ends CHECKING."""
         out: list[bytes] = []
-        for name, rewrite in CHECKS:
+        for name, rewrite in self._needed:
             xid = self._next_xid()
             self._checks[xid] = name
             probe = FlowAdd(self.id, 0, 0, Match(ether_type=0x0800, ip_proto=6), (rewrite,))

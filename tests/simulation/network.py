@@ -12,13 +12,23 @@ from random import Random
 
 from controller.core.commands import Bundle, Command, FlowAdd, Publish, WakeAt
 from controller.core.engine import Engine
-from controller.core.events import ConnectionOpened, HostLocated, SwitchConnected, SwitchLost, TimerExpired
-from controller.core.facts import opened_of
+from controller.core.events import (
+    ConnectionOpened,
+    HostLocated,
+    MigrationCompleted,
+    SwitchConnected,
+    SwitchLost,
+    TimerExpired,
+)
+from controller.core.facts import Recollection, opened_of
 from controller.core.policy import Policy
 from controller.core.segment import SYN, Endpoint, Segment
 
 from .peer import Capabilities, Peer
 from .switch import SimulatedSwitch
+
+JOURNAL_DELAY = 0.005
+"""Seconds until an event is in the journal."""
 
 
 @dataclass
@@ -53,6 +63,7 @@ class Network:
         self.macs: dict[str, int] = {}
         self.switch = SimulatedSwitch(1, self.macs, self._leave, self._report)
         self.control_alive = True
+        self.killed_at = 0.0
         self.life = self.channel = 0
         """Count controllers and their connections with the switch: what an earlier one had on its way is lost."""
         self.located: list[tuple[str, str, int]] = []
@@ -119,6 +130,7 @@ class Network:
     def kill(self, sent: bool = True) -> None:
         """Kill the controller: timers and memory are lost, and what is on its way, unless it counts as ``sent``."""
         self.control_alive = False
+        self.killed_at = self.now
         self.life += 1
         self.channel += not sent
 
@@ -127,7 +139,9 @@ class Network:
         self.control_alive = True
         told = [(e.connection, e.number, opened_of(e.agreed)) for e in self.events if isinstance(e, ConnectionOpened)]
         remembered = {(key, number): opened for key, number, opened in told if opened is not None}
-        self.engine = Engine(self.engine.world.policy, remembered)
+        moves = [event for event in self.events if isinstance(event, MigrationCompleted)]
+        kept = {move.connection: move.version for move in moves if move.time < self.killed_at - JOURNAL_DELAY}
+        self.engine = Engine(self.engine.world.policy, Recollection(remembered, kept))
         self.life += 1
         self.channel += 1
         self.start()

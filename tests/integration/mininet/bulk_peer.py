@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import socket
 import sys
@@ -24,9 +25,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BLOCK = 4_096
-BURST = 8
+BURST = int(os.environ.get("BULK_BURST", "8"))
 """Blocks written at once."""
-PAUSE = 0.004
+PAUSE = float(os.environ.get("BULK_PAUSE", "0.004"))
 """Seconds between two writes: busy, and no more to keep than needed."""
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 from simulation.demo import CLIENT, DROP, FORWARD, MIGRATE, ORIGIN, POLICY, TARGET, Demo, alert
 from simulation.gate import KEY, attempt_of, begin, until
+from simulation.observe import connection_of as observed_connection
+from simulation.observe import goes_on, move, observed
 from simulation.peer import Capabilities
 
 from controller.core import pipeline, takeover
@@ -458,3 +460,21 @@ def test_a_gate_without_timestamps_stays_shut_too() -> None:
     demo.tell(alert(MIGRATE))
     demo.run(1.0)
     assert demo.at_target[0].received == b"hello"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_connection_that_has_moved_lately_is_not_stopped_again(kept: bool) -> None:
+    """Where the journal says that its move is complete; where that was lost, both ends are asked."""
+    demo, client = observed()
+    move(demo)
+    assert [event.version for event in demo.happened(MigrationCompleted)] == [1]
+    demo.kill()
+    demo.run(0.01)
+    if not kept:
+        demo.events = [event for event in demo.events if not isinstance(event, MigrationCompleted)]
+    before = len(demo.trace)
+    demo.restart()
+    demo.run(0.1)
+    assert observed_connection(demo).path.server.name == "server2"
+    assert (len(demo.trace) == before) is kept
+    goes_on(demo, client, demo.at_target[0])
