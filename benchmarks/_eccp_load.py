@@ -29,6 +29,7 @@ def throughput(bench: Bench, pairs: int, seconds: float) -> dict[str, Any]:
     found: dict[str, list[dict[str, float]]] = {"veth": [], "bare": [], "plain": [], "sealed": []}
     with _direct() as veth, _direct("bare") as bare, _direct("--plain") as plain, _direct("sealed") as sealed:
         tunnels = {"bare": (bare, INNER_B), "plain": (plain, INNER_B), "sealed": (sealed, INNER_B)}
+        datapaths = {plain.ask(name, "status")["datapath"] for name in ("a", "b")}
         labs = {"veth": (veth, "10.9.0.2"), **tunnels}
         for number in range(pairs):
             for name in labs if number % 2 == 0 else reversed(list(labs)):
@@ -47,6 +48,8 @@ def throughput(bench: Bench, pairs: int, seconds: float) -> dict[str, Any]:
         "daemon_cpu_s_per_gbit": {
             name: round(percentile([run["cpu_s_per_gbit"] for run in found[name]], 0.5), 4) for name in ratio
         },
+        "datapath": "+".join(sorted(datapaths)),
+        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "samples": rates,
     }
 

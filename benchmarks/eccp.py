@@ -8,6 +8,7 @@ data, over all emulated RTTs.  Delays are made by a userspace box on the mobile 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,26 +21,49 @@ def run(bench: Bench) -> Outcome:
     """All parts in turn; ``--quick`` takes few repetitions of each."""
     if os.geteuid() != 0:
         raise BenchmarkError("the benchmark makes network namespaces; run it as root")
-    quick = bench.quick
-    delays = (10.0,) if quick else (5.0, 20.0, 50.0)
-    moves = 5 if quick else 40
-    samples: dict[str, list[float]] = {}
-    details: dict[str, Any] = {"early_data": [], "validated_only": []}
-    for delay in delays:
+    return assemble({name: part(bench) for name, part in PARTS.items()})
+
+
+def handovers(bench: Bench) -> dict[str, Any]:
+    """Moves during a download at several RTTs, with and without early data."""
+    found: dict[str, Any] = {"early_data": [], "validated_only": []}
+    for delay in (10.0,) if bench.quick else (5.0, 20.0, 50.0):
         for name, early in (("early_data", True), ("validated_only", False)):
-            found = handover(bench, delay, moves, early=early)
-            details[name].append(describe(found))
-            samples.setdefault(f"first_packet_{name}_rtts", []).extend(found["first_packet_rtts"])
-            samples.setdefault(f"gap_{name}_ms", []).extend(found["gap_ms"])
-    details["moves_100_per_second"] = churn(bench, 3 if quick else 60)
+            found[name].append(handover(bench, delay, 5 if bench.quick else 40, early=early))
+    return found
+
+
+def moves(bench: Bench) -> dict[str, Any]:
+    """A hundred moves a second; and a link that dies, beside MPTCP."""
+    found: dict[str, Any] = {"moves_100_per_second": churn(bench, 3 if bench.quick else 60)}
     try:
-        details["link_lost_beside_mptcp"] = link_loss(bench, 10.0, 1 if quick else 7)
+        found["link_lost_beside_mptcp"] = link_loss(bench, 10.0, 1 if bench.quick else 7)
     except BenchmarkError as error:
-        details["link_lost_beside_mptcp"] = str(error)
-    speed = throughput(bench, 1 if quick else 9, 1 if quick else 3)
+        found["link_lost_beside_mptcp"] = str(error)
+    return found
+
+
+PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "handovers": handovers,
+    "moves": moves,
+    "throughput": lambda bench: throughput(bench, 1 if bench.quick else 9, 1 if bench.quick else 3),
+    "connections": lambda bench: many(bench, 200 if bench.quick else 10_000),
+}
+
+
+def assemble(parts: dict[str, dict[str, Any]]) -> Outcome:
+    """The result of all parts, each of which may have been run at another time."""
+    samples: dict[str, list[float]] = {}
+    details: dict[str, Any] = {}
+    for name, runs in parts["handovers"].items():
+        details[name] = [describe(found) for found in runs]
+        samples[f"first_packet_{name}_rtts"] = [x for found in runs for x in found["first_packet_rtts"]]
+        samples[f"gap_{name}_ms"] = [x for found in runs for x in found["gap_ms"]]
+    details |= parts["moves"]
+    speed = dict(parts["throughput"])
     samples |= {f"throughput_{name}_gbit_s": series for name, series in speed.pop("samples").items()}
     details["throughput"] = speed
-    details["connections"] = many(bench, 200 if quick else 10_000)
+    details["connections"] = parts["connections"]
     details["first_packet_p50_rtts"] = {
         name: round(percentile(samples[f"first_packet_{name}_rtts"], 0.5), 3)
         for name in ("early_data", "validated_only")

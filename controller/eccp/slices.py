@@ -165,10 +165,11 @@ def inner_source(packet: Buffer) -> bytes:
     return b""
 
 
-def inner_destination(packet: Buffer) -> bytes:
-    """Packed destination address of an IP packet (4 or 16 bytes), or nothing."""
-    if len(packet) >= 20 and packet[0] >> 4 == 4:
-        return bytes(packet[16:20])
-    if len(packet) >= 40 and packet[0] >> 4 == 6:
-        return bytes(packet[24:40])
+def inner_destination(buffer: Buffer, start: int = 0) -> bytes:
+    """Packed destination address of the IP packet that begins at ``start`` (4 or 16 bytes), or nothing."""
+    size = len(buffer) - start
+    if size >= 20 and buffer[start] >> 4 == 4:
+        return bytes(buffer[start + 16 : start + 20])
+    if size >= 40 and buffer[start] >> 4 == 6:
+        return bytes(buffer[start + 24 : start + 40])
     return b""

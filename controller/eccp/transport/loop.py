@@ -84,7 +84,7 @@ class Loop:
     def flush(self) -> None:
         """Carry out everything the peer wants."""
         for delivery in self.peer.take_deliveries():
-            if self.tun is not None and not self.tun.write(list(delivery.parts)):
+            if self.tun is not None and not self.tun.write(delivery.parts):
                 self.counters["tunnel-refused"] += 1
         for datagram in self.peer.take_datagrams():
             if self._delay:
@@ -108,7 +108,7 @@ class Loop:
             frame = self.tun.read()
             if frame is None:
                 return
-            connection = self.routes.get(inner_destination(memoryview(frame)[VNET_SIZE:]))
+            connection = self.routes.get(inner_destination(frame, VNET_SIZE))
             if connection is None or not peer.send_frame(connection, frame, time.monotonic()):
                 self.counters["tunnel-unrouted"] += 1
                 continue

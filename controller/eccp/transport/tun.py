@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 
 from pyroute2 import IPRoute  # type: ignore[import-untyped]
@@ -67,7 +68,7 @@ class Tun:
         except BlockingIOError:
             return None
 
-    def write(self, parts: list[Buffer]) -> bool:
+    def write(self, parts: Sequence[Buffer]) -> bool:
         """Hand one frame to the kernel; False if it refused it."""
         try:
             os.writev(self.fd, parts)

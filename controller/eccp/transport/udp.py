@@ -62,6 +62,7 @@ class UdpSocket:
         self.own = Address(host, self._socket.getsockname()[1])
         self.interface = interface
         self.buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._last_source: tuple[object, Address] = (None, self.own)
 
     def fileno(self) -> int:
         """For the event loop."""
@@ -79,7 +80,11 @@ class UdpSocket:
         for level, kind, data in ancillary:
             if level == socket.IPPROTO_UDP and kind == UDP_GRO:
                 segment = _GRO.unpack_from(data)[0]
-        return self.buffer[:size], segment, Address(name[0].partition("%")[0], name[1])
+        known, source = self._last_source
+        if name != known:
+            source = Address(name[0].partition("%")[0], name[1])
+            self._last_source = name, source
+        return self.buffer[:size], segment, source
 
     def send(self, datagram: Datagram) -> SendResult:
         """Send a datagram or a batch of equal segments."""
@@ -88,7 +93,7 @@ class UdpSocket:
             control = [(socket.IPPROTO_UDP, UDP_SEGMENT, _SEGMENT.pack(datagram.segment))]
         for _ in range(2):
             try:
-                self._socket.sendmsg(datagram.parts, control, 0, (datagram.to.host, datagram.to.port))
+                self._socket.sendmsg(datagram.parts, control, 0, datagram.to)
                 return SendResult.SENT
             except BlockingIOError:
                 select.select([], [self._socket], [], 0.05)  # the interface's queue is full: wait for it, briefly
