@@ -148,7 +148,11 @@ def _typed(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     if typing.get_origin(hint) is tuple:
-        return tuple((_READERS[str](name), _READERS[int](number)) for name, number in value)
+        if not isinstance(value, list):
+            raise ValueError(f"{value!r} is not a list")
+        inside = typing.get_args(hint)
+        each = inside[:1] * len(value) if inside[1:] == (...,) else inside
+        return tuple(_typed(one, item) for one, item in zip(each, value, strict=True))
     if hint not in _READERS:
         raise TypeError(f"a field of {hint} does not leave the process")
     if hint in (Endpoint, ConnectionKey):

@@ -28,6 +28,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(),
     Endpoint: endpoints,
     ConnectionKey: st.builds(ConnectionKey, endpoints, endpoints),
+    tuple[str, ...]: st.lists(st.text()).map(tuple),
     tuple[tuple[str, int], ...]: st.lists(st.tuples(st.text(), st.integers(0, 99))).map(tuple),
 }
 
@@ -96,6 +97,10 @@ ALERT = record_of(AlertRaised(0.0, "e", 1, 1, 1, "m", "c", 1, Endpoint("1.2.3.4"
         json.dumps(
             {"event": "VerdictReached", "schema": 1, "time": 1, "connection": "x", "version": 1}
             | {"verdict": "drop", "cause": ""}
+        ),
+        *(
+            json.dumps({"event": "SwitchConnected", "schema": 1, "time": 1, "switch": 1, "ports": ports})
+            for ports in ("ab", {"ab": 1}, [["p1"]], [["p1", 1, 2]], [["p1", "1"]], [[1, 1]], ["p1"])
         ),
         json.dumps({"event": "SegmentReceived", "schema": 1, "switch": 1, "port": 1, "segment": {}, "cookie": 1}),
     ],
