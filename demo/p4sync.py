@@ -106,7 +106,7 @@ class Demo:
         took, left = (shipped[0]["time"] - began) * 1000, (moved - shipped[0]["time"]) * 1000
         self.check(
             shipped[0]["ahead"] and left > 0,
-            f"verdict and entries were at p2 {took:.1f} ms after its beginning, and {left:.1f} ms before the cutover",
+            f"verdict and entries were at p2 {took:.1f} ms after the migration began, {left:.1f} ms before the cutover",
         )
         counted = wait_for("the last packets", lambda: self.agree(key), SETTLE)
         self.check(counted > 0, f"p1 and p2 have counted {counted} packets of it, as many as have passed them")
@@ -266,7 +266,8 @@ class Demo:
         """Tell a connection's story: the client's, the controller's, and what was shipped."""
         rows = timeline.tell(report, self.journal.of_client(f"10.0.0.3:{report['local_port']}"))
         for record in shipped:
-            what = f"{record['source']} -> {record['destination']}: its state is there, {record['packets']} packet(s)"
+            part = "its verdict and counts are there" if record["ahead"] else "what was counted since is there, too"
+            what = f"{record['source']} -> {record['destination']}: {part}"
             rows.append(timeline.Row(record["time"] - report["connecting"], "p4sync", what))
         for row in sorted(rows, key=lambda row: row.time):
             at = (report["connecting"] - self.began + row.time) * 1000
