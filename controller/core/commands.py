@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from controller.core.facts import Facts
-from controller.core.segment import ConnectionKey, Segment
+from controller.core.segment import ConnectionKey, IcmpError, Segment
 
 
 class Port(Enum):
@@ -43,6 +43,7 @@ class Match:
     tcp_dst: int | None = None
     tcp_flags: tuple[int, int] | None = None
     icmpv6_type: int | None = None
+    icmpv4_type: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class PacketOut:
     """
 
     switch: int
-    packet: bytes | Segment
+    packet: bytes | Segment | IcmpError
     actions: tuple[Action, ...]
     in_port: int | None = None
     mss: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from controller.core import ahead, assignment, cut, drain, life, migration, mirror, status, takeover, tap
+from controller.core import ahead, assignment, cut, drain, life, migration, mirror, status, takeover, tap, unreachable
 from controller.core.commands import AnswerHost, Command
 from controller.core.connection import Connection, State
 from controller.core.cookie import Kind, decode_cookie
@@ -21,6 +21,7 @@ from controller.core.events import (
     FlowRemoved,
     FlowsReported,
     HostLocated,
+    IcmpErrorReceived,
     MigrationFailed,
     MigrationRequested,
     SegmentReceived,
@@ -50,6 +51,7 @@ class Engine:
         self._handlers: dict[type, Callable[[Any], None]] = {
             SegmentReceived: self._segment,
             HostLocated: self._located,
+            IcmpErrorReceived: lambda event: unreachable.translate(self.world, event),
             TimerExpired: self._timer,
             BarrierReplied: self._done,
             CommandRefused: self._refused,

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from controller.core.commands import FlowAdd
-from controller.core.segment import ConnectionKey, Endpoint, Segment
+from controller.core.segment import ConnectionKey, Endpoint, IcmpError, Segment
 
 
 class Verdict(Enum):
@@ -47,6 +47,14 @@ class HostLocated:
     mac: str
     asks: str | None = None
     vlan: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IcmpErrorReceived:
+    """Somebody has told a sender of TCP segments that one of them did not get through; the switch has passed it on."""
+
+    switch: int
+    error: IcmpError
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,11 @@ WATCH, CONNECTIONS = 0, 1
 SYN_METER, ARP_METER = 1, 2
 ARP_RATE = 1_000
 
-TCP, ICMPV6 = 6, 58
+TCP, ICMPV4, ICMPV6 = 6, 1, 58
 NEIGHBOUR_MESSAGES = (135, 136)
 """Neighbour solicitation and advertisement."""
+UNREACHABLE_4, UNREACHABLE_6 = (3, 11), (1, 2, 3)
+"""ICMP errors that a sender of TCP segments acts on: unreachable or too big, too far."""
 ETHER_IPV4, ETHER_IPV6, ETHER_ARP = 0x0800, 0x86DD, 0x0806
 RESOLVER_MAC = "02:ba:70:00:00:01"
 """Locally administered address from which the controller asks who has an address."""
@@ -122,6 +124,13 @@ def standing_flows(switch: int, policy: Policy) -> Iterator[Command]:
         yield FlowAdd(switch, WATCH, P_ARP_REPLY, to_us, _PUNT, meter=ARP_METER, cookie=plain)
         message = Match(ether_type=ETHER_IPV6, ip_proto=ICMPV6, icmpv6_type=kind)
         yield FlowAdd(switch, WATCH, P_ARP, message, heard, cookie=plain)
+    told = (Output(Port.NORMAL), Output(Port.CONTROLLER))
+    for kind in UNREACHABLE_4:
+        message = Match(ether_type=ETHER_IPV4, ip_proto=ICMPV4, icmpv4_type=kind)
+        yield FlowAdd(switch, WATCH, P_ARP, message, told, cookie=plain)
+    for kind in UNREACHABLE_6:
+        message = Match(ether_type=ETHER_IPV6, ip_proto=ICMPV6, icmpv6_type=kind)
+        yield FlowAdd(switch, WATCH, P_ARP, message, told, cookie=plain)
     yield FlowAdd(switch, WATCH, 0, Match(), (Output(Port.NORMAL),), cookie=plain)
 
 

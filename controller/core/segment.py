@@ -85,3 +85,20 @@ class Segment:
     def has(self, flag: int) -> bool:
         """Return whether all bits of ``flag`` are set."""
         return self.flags & flag == flag
+
+
+@dataclass(frozen=True, slots=True)
+class IcmpError:
+    """An ICMP error about a TCP segment: who tells whom, and the ends and number of the segment that it quotes.
+
+    ``frame`` holds the bytes that it was decoded from; what else stands in them stays.
+    """
+
+    src: str
+    dst: str
+    about_src: Endpoint
+    about_dst: Endpoint
+    seq: int
+    eth_src: str
+    eth_dst: str
+    frame: bytes

@@ -52,6 +52,7 @@ _NUMBERS = {
     oxm.IP_PROTO: "ip_proto",
     oxm.TCP_SRC: "tcp_src",
     oxm.TCP_DST: "tcp_dst",
+    oxm.ICMPV4_TYPE: "icmpv4_type",
     oxm.ICMPV6_TYPE: "icmpv6_type",
 }
 _SHIFTS = {80: ("seq", 1), 81: ("seq", -1), 82: ("ack", 1), 83: ("ack", -1), 84: ("tsval", 1), 85: ("tsecr", 1)}

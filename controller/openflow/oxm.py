@@ -37,6 +37,7 @@ TCP_DST = _header(14, 2)
 IPV6_SRC = _header(26, 16)
 IPV6_DST = _header(27, 16)
 ICMPV6_TYPE = _header(29, 1)
+ICMPV4_TYPE = _header(19, 1)
 # OpenFlow 1.4 has no field for the TCP flags; Nicira's (class 1, field 34, masked, 2 + 2 bytes) works in any version.
 NX_TCP_FLAGS = struct.pack("!HBB", 0x0001, 34 << 1 | 1, 4)
 
@@ -88,6 +89,8 @@ def _fields(match: Match) -> list[bytes]:
         fields += TCP_DST, match.tcp_dst.to_bytes(2)
     if ether_type == ETHERTYPE_IPV6:
         fields.append(addresses)
+    if match.icmpv4_type is not None:
+        fields += ICMPV4_TYPE, match.icmpv4_type.to_bytes(1)
     if match.icmpv6_type is not None:
         fields += ICMPV6_TYPE, match.icmpv6_type.to_bytes(1)
     if match.tcp_flags is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from controller.core.commands import AnswerHost, PacketOut, ResolveHost
 from controller.core.errors import RemoteError
-from controller.core.events import HostLocated, SegmentReceived
+from controller.core.events import HostLocated, IcmpErrorReceived, SegmentReceived
 from controller.core.pipeline import RESOLVER_MAC
-from controller.core.segment import Segment
+from controller.core.segment import IcmpError, Segment
 from controller.wire.arp import REQUEST, ArpMessage, arp_reply, arp_request, encode_arp
 from controller.wire.frame import decode_frame
+from controller.wire.icmp_error import encode_icmp_error
 from controller.wire.neighbour import (
     SOLICITATION,
     NeighbourMessage,
@@ -21,7 +22,7 @@ from controller.wire.resegment import resegment
 from controller.wire.segment import decode_segment, encode_segment
 
 
-def decode_packet(frame: bytes, total: int) -> Segment | ArpMessage | NeighbourMessage | None:
+def decode_packet(frame: bytes, total: int) -> Segment | ArpMessage | NeighbourMessage | IcmpError | None:
     """Return what a packet-in carried, or None for what is not for us.
 
     ``total`` is the packet's length on the wire: of one too long for a packet-in, the segment holds the first bytes.
@@ -32,10 +33,14 @@ def decode_packet(frame: bytes, total: int) -> Segment | ArpMessage | NeighbourM
         return None
 
 
-def event_of(switch: int, port: int, cookie: int, packet: object) -> SegmentReceived | HostLocated | None:
+def event_of(
+    switch: int, port: int, cookie: int, packet: object
+) -> SegmentReceived | HostLocated | IcmpErrorReceived | None:
     """Return what the core is told of a decoded packet, or None when it says nothing new (an address probe)."""
     if isinstance(packet, Segment):
         return SegmentReceived(switch, port, packet, cookie)
+    if isinstance(packet, IcmpError):
+        return IcmpErrorReceived(switch, packet)
     if isinstance(packet, ArpMessage) and not packet.is_probe:
         asks = packet.target if packet.operation == REQUEST else None
         return HostLocated(switch, port, packet.sender, packet.sender_mac, asks, packet.vlan)
@@ -50,6 +55,8 @@ def event_of(switch: int, port: int, cookie: int, packet: object) -> SegmentRece
 def frames_of(command: PacketOut) -> list[bytes]:
     """Return the frames of a packet-out: segments encoded, payloads above ``mss`` cut; raises LocalError."""
     packet = command.packet
+    if isinstance(packet, IcmpError):
+        return [encode_icmp_error(packet)]
     frame = encode_segment(packet) if isinstance(packet, Segment) else packet
     if not command.mss or (isinstance(packet, Segment) and len(packet.payload) <= command.mss - 40):
         return [frame]

@@ -35,6 +35,7 @@ EVENTS: dict[str, type[Any]] = {name: value for name, value in vars(events).item
 INTERNAL = (
     events.SegmentReceived,
     events.HostLocated,
+    events.IcmpErrorReceived,
     events.TimerExpired,
     events.BarrierReplied,
     events.CommandRefused,

@@ -5,10 +5,12 @@
     python raw_peer.py forge INTERFACE CLIENT CPORT SERVICE SPORT TARGET TPORT
     python raw_peer.py answer INTERFACE TARGET TPORT CLIENT CPORT ACK
     python raw_peer.py flood INTERFACE SERVICE SPORT MAC
+    python raw_peer.py too_big INTERFACE TARGET TPORT MTU
 
 ``target`` has an address of its own (it answers ARP) and takes connections in the way HOW (`WAYS`); it tells the SYNs
 that it gets, one JSON object a line. ``forge`` speaks in everybody's name, for ever. ``answer`` sends SYN-ACKs and ACKs
-in a target's name for ever. ``flood`` sends SYNs from everywhere, for ever. All tell ``ready`` first.
+in a target's name for ever. ``flood`` sends SYNs from everywhere, for ever. ``too_big`` is a router before a target:
+for each segment it tells the sender that the next one is too large. All tell ``ready`` first.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import itertools
 import json
 import random
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,13 +29,18 @@ from pathlib import Path
 from controller.core import seq
 from controller.core.errors import RemoteError
 from controller.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment, TcpOptions, Timestamps
+from controller.wire.address import encode_ip, encode_mac
 from controller.wire.arp import REQUEST, ArpMessage, arp_reply, encode_arp
+from controller.wire.checksum import finish, ones_sum
 from controller.wire.frame import decode_frame
 from controller.wire.segment import encode_segment
 
 ALL = 3
 """ETH_P_ALL."""
 ISN = 1_000_000
+IP = 14
+"""Where the IP header begins in an untagged frame."""
+ROUTER = "10.0.0.99"
 MAC = "02:00:00:00:77:77"
 PAUSE = 0.01
 """Seconds that a forger rests."""
@@ -226,13 +234,37 @@ def flood(interface: str, service: Endpoint, mac: str) -> None:
         wire.send(encode_segment(syn))
 
 
+def too_big(interface: str, goal: Endpoint, mtu: int) -> None:
+    """Be a router that has a narrow way to a target (RFC 1191)."""
+    wire, own = opened(interface), mac_of(interface)
+    print("ready", flush=True)
+    while True:
+        frame, (_, _, kind, *_) = wire.recvfrom(65_536)
+        try:
+            got = decode_frame(frame)
+        except RemoteError:
+            continue
+        if kind == socket.PACKET_OUTGOING or not isinstance(got, Segment) or got.dst != goal or not got.payload:
+            continue
+        following = seq.add(got.seq, got.length)  # this one will have been acknowledged by then
+        quoted = frame[IP : IP + 24] + struct.pack("!I", following)
+        blank = struct.pack("!BBHI", 3, 4, 0, mtu) + quoted
+        message = blank[:2] + struct.pack("!H", finish(ones_sum(blank))) + blank[4:]
+        ends = (encode_ip(ROUTER), encode_ip(got.src.address))
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0, *ends)
+        head = head[:10] + struct.pack("!H", finish(ones_sum(head))) + head[12:]
+        wire.send(encode_mac(got.eth_src) + encode_mac(own) + frame[12:IP] + head + message)
+
+
 def main(what: str, interface: str, *words: str) -> None:
     """Do what the command line says."""
     if what == "target":
         target(interface, words[0], int(words[1]), words[2])
         return
     ends = [Endpoint(words[n], int(words[n + 1])) for n in range(0, len(words) - 1, 2)]
-    if what == "forge":
+    if what == "too_big":
+        too_big(interface, ends[0], int(words[-1]))
+    elif what == "forge":
         forge(interface, *ends)
     elif what == "answer":
         answer(interface, *ends, int(words[-1]))

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Targets that speak first, tell late of a connection, or have one of the client's port; and origins that are dead."""
 
+import subprocess
+import sys
+
 import pytest
 
 from controller.core.events import MigrationCompleted
 from controller.core.world import FIRST_OTHER_PORT
-from topo import BatonNet
+from topo import BatonNet, wait_for
 
 from .hand import Hand, bus_of, moved, outcome, serve
 from .test_any_moment import set_in
-from .test_observe import Lab
+from .test_bad_input import RAW
+from .test_observe import DEADLINE, Lab
 
 SERVERS = {
     "lines1": ("h1", "10.0.0.1", 11_112, ()),
@@ -130,3 +134,27 @@ def test_a_dead_origin_is_still_found(lab, bus, hand):
             assert hand.ask(word) == f"lines2 {word}\n"
     moved(bus, hand.key, "lines1")
     assert hand.ask("back") == "lines1 back\n"
+
+
+def path_mtu(lab, port):
+    """Return what the client's system believes to fit on the way of a connection."""
+    told = lab.net.run("h3", ["ss", "-Htin", f"( sport = :{port} )"]).stdout
+    return int(told.partition("pmtu:")[2].split()[0])
+
+
+def test_a_narrow_way_to_the_target_is_told_to_the_client(lab, bus, hand):
+    """Path MTU discovery: the router's error quotes the target's address and numbers; the client knows neither."""
+    moved(bus, hand.key, "lines2")
+    port = hand.key.client.port
+    assert path_mtu(lab, port) == 1500
+    command = [sys.executable, RAW, "too_big", "h2-eth0", "10.0.0.2", "22225", "1200"]
+    router = lab.net.popen("h2", command, stdout=subprocess.PIPE, text=True)
+    assert router.stdout.readline() == "ready\n"
+    try:
+        assert hand.ask("is it narrow?") == "lines2 is it narrow?\n"
+        wait_for("the word of the router", lambda: path_mtu(lab, port) == 1200, DEADLINE)
+    finally:
+        router.kill()
+        router.wait(DEADLINE)
+    long = "x" * 5_000
+    assert hand.ask(long) == f"lines2 {long}\n"
