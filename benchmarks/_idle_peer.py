@@ -3,17 +3,24 @@
 
     python _idle_peer.py serve ADDRESS PORT
     python _idle_peer.py drive ADDRESS PORT COUNT
+    python _idle_peer.py spray ADDRESS COUNT
 
 The server answers each byte with one. The driver opens COUNT connections, says their ports, and at the end of its stdin
-says a byte on each and tells how many were answered.
+says a byte on each and tells how many were answered. Spraying sends a datagram to each of COUNT ports, once for every
+line of stdin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 import sys
+import time
+
+BURST, PAUSE = 32, 0.002
+"""Datagrams sent at once, and seconds between: no more than the switch takes."""
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,8 +58,23 @@ def drive(address: str, port: int, count: int) -> None:
     print(json.dumps({"answered": answered}), flush=True)
 
 
+def spray(address: str, count: int) -> None:
+    """Send to ports from 20,000 on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        for _ in sys.stdin:
+            for number in range(count):
+                out.sendto(b"x", (address, 20_000 + number))
+                if number % BURST == 0:
+                    time.sleep(PAUSE)
+            print("sent", flush=True)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if sys.argv[1] == "spray":
+        spray(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "serve":
         asyncio.run(serve(sys.argv[2], int(sys.argv[3])))
     else:
         drive(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

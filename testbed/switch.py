@@ -19,7 +19,7 @@ class MarkedNode(Node):  # type: ignore[misc]
     """A Mininet node whose shell, and so everything started from it, carries the network's mark."""
 
     def __init__(self, name: str, environment: Mapping[str, str], **params: Any) -> None:
-        self.environment = dict(environment)
+        self.environment = environment  # not a copy: what is put in later counts for what is started later
         params["inNamespace"] = True
         super().__init__(name, **params)
 

@@ -108,7 +108,7 @@ class Pair(Lab):
 
         That a retransmission was spurious is known a moment after it.
         """
-        told = [-1]
+        told = [None]
 
         def settled():
             for bulk in bulks:
