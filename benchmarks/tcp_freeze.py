@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observe mode: milliseconds that a migration in mid-stream adds to the longest gap, at half load and saturated.
 
-One connection, busy both ways, moves there and back again and again. For each migration the longest time without a byte
-at either end is taken, and the same in a window of the same length just before it: the stream has gaps of its own. The
-figure is the difference. Every byte is checked: what the servers received, joined, is the client's stream, and what the
+One connection, busy both ways, moves there and back again and again, in blocks; between two blocks it rests where it is
+for as long. For each migration the longest time without a byte at either end is taken, and the same in a window of the
+same length of the rest that follows: the stream has gaps, and timeouts, of its own. The figure is the difference. Gaps
+count where they begin. Every byte is checked: what the servers received, joined, is the client's stream, and what the
 client received is each server's stream up to the cut, then the next one's.
+
+Who spends it: the controller tells how long each part of a freeze took, and its process how much processor; what the
+gap is longer than the freeze is the ends' own, who have to start again. The half load is measured once more with 30,000
+other flows in the datapath.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -49,12 +55,31 @@ origin = "server1"
 mode = "observe"
 handshake_timeout = 1.0
 """
+BLOCK = 25
+"""Migrations in a row, and windows without one behind them."""
 PAUSE = 0.08
-"""Seconds between two migrations: the stream's own gaps are looked for in it."""
+"""Seconds between two of either."""
+REST = 0.4
+"""Seconds between a block and the rest behind it: what the one has begun does not reach into the other."""
 AFTER = 0.01
 """Seconds behind the end of a migration that still count as its own: both ends have to start again."""
 PATIENCE = 5.0
-COUNTERS = ("TcpExtTCPTimeouts", "TcpRetransSegs", "TcpOutRsts", "TcpEstabResets")
+COUNTERS = ("TcpExtTCPTimeouts", "TcpExtTCPLossProbes", "TcpRetransSegs", "TcpOutRsts", "TcpEstabResets")
+PROCESSOR = "controller's processor"
+HOSTS = {"client": ("h3",), "servers": ("h1", "h2")}
+PARTS = ("stopping", "measuring", "installing")
+MEGAFLOWS = 30_000
+FLOOD = """
+import socket, sys, time
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sock.bind((sys.argv[1], 0))
+to = bytes.fromhex(sys.argv[2].replace(":", ""))
+for number in range(int(sys.argv[3])):
+    sock.send(to + bytes((2, 0xba)) + number.to_bytes(4, "big") + bytes.fromhex("88b5") + bytes(46))
+    if not number % 50:
+        time.sleep(0.005)
+"""
+"""Frames of an experimental type from so many MAC addresses: the switch learns each, so each has its own megaflow."""
 
 
 class Run:
@@ -79,10 +104,18 @@ class Run:
         self.place = "server1"
         self.undone: list[str] = []
 
-    def counters(self) -> dict[str, int]:
-        """Return what the client's host has counted so far."""
-        text = self.net["h3"].cmd("nstat -asz " + " ".join(COUNTERS))
-        return {name: int(re.search(rf"{name}\s+(\d+)", text)[1]) for name in COUNTERS}  # type: ignore[index]
+    def counters(self) -> Counter[str]:
+        """Return what the hosts have counted so far, and the seconds of processor that the controller has used."""
+        found: Counter[str] = Counter()
+        for side, hosts in HOSTS.items():
+            for host in hosts:
+                text = self.net[host].cmd("nstat -asz " + " ".join(COUNTERS))
+                for name in COUNTERS:
+                    found[f"{side}: {name}"] += int(re.search(rf"{name}\s+(\d+)", text)[1])  # type: ignore[index]
+        assert self.net.controller is not None
+        times = Path(f"/proc/{self.net.controller.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        found[PROCESSOR] = sum(int(one) for one in times)
+        return found
 
     def move(self) -> dict[str, float] | None:
         """Move the connection to the other server; return the times of the steps, or None if it stayed."""
@@ -98,7 +131,8 @@ class Run:
                 times["established"] = event.time
             elif isinstance(event, MigrationCompleted):
                 self.place = target
-                return times | {"completed": event.time, "frozen": event.frozen}
+                parts = {name: getattr(event, name) for name in ("frozen", *PARTS)}
+                return times | parts | {"completed": event.time}
             elif isinstance(event, (MigrationFailed, MigrationRolledBack)):
                 self.undone.append(event.reason)
                 return None
@@ -146,13 +180,29 @@ def server_gaps(turns: list[dict[str, Any]]) -> list[tuple[float, float]]:
 
 
 def longest(gaps: list[tuple[float, float]], begin: float, end: float) -> float:
-    """Return the longest gap, in ms, that touches a window; shorter ones than 0.2 ms are not noted."""
-    return 1e3 * max((last - first for first, last in gaps if last > begin and first < end), default=0.000_2)
+    """Return the longest gap, in ms, that begins in a window; shorter ones than 0.2 ms are not noted."""
+    return 1e3 * max((last - first for first, last in gaps if begin <= first < end), default=0.000_2)
 
 
-def measure(bench: Bench, name: str, rate: float, count: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def crowd(net: BatonNet, count: int) -> int:
+    """Fill the datapath with the flows of so many others; return how many there are."""
+    net.switch.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000", "other_config:flow-limit=200000")
+    net.switch.vsctl("set", "Bridge", "s1", f"other_config:mac-table-size={2 * count}")
+    host, to = net["h3"], net["h2"].MAC()
+    for _ in range(20):
+        net.run(host.name, [sys.executable, "-c", FLOOD, str(host.defaultIntf()), to, str(count)], 120)
+        present = int(re.search(r"flows\s*:\s*\(current (\d+)\)", net.switch.appctl("upcall/show"))[1])  # type: ignore[index]
+        if present >= count:
+            break
+    return present
+
+
+def measure(
+    bench: Bench, name: str, rate: float, count: int, others: int = 0
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Move a connection of this rate so often; return the figures and the samples, in ms."""
     net = BatonNet(private=True)
+    facts: dict[str, Any] = {}
     with net:
         settings = net.run_dir / "freeze.toml"
         settings.write_text(SETTINGS)
@@ -160,30 +210,45 @@ def measure(bench: Bench, name: str, rate: float, count: int) -> tuple[dict[str,
         net.start_controller()
         run = Run(net, rate)
         time.sleep(1.0)
-        before, moves = run.counters(), []
-        for number in range(count):
-            time.sleep(PAUSE)
-            times = run.move()
-            if times is not None:
-                moves.append(times)
-            if number % 50 == 49:
-                bench.progress(f"{name}: {number + 1} of {count}, undone: {dict(Counter(run.undone))}")
-        after = run.counters()
+        if others:
+            facts["megaflows"] = crowd(net, others)
+        moves: list[dict[str, float]] = []
+        moving, resting = Counter[str](), Counter[str]()
+        for block in range(0, count, BLOCK):
+            size = min(BLOCK, count - block)
+            before, first = run.counters(), len(moves)
+            for _ in range(size):
+                time.sleep(PAUSE)
+                times = run.move()
+                if times is not None:
+                    moves.append(times)
+            time.sleep(REST)
+            between = run.counters()
+            moving.update(between - before)
+            for times in moves[first:]:
+                time.sleep(PAUSE)
+                times["resting"] = time.monotonic()
+                time.sleep(times["completed"] + AFTER - times["started"])
+            time.sleep(REST)
+            resting.update(run.counters() - between)
+            bench.progress(f"{name}: {block + size} of {count}, undone: {dict(Counter(run.undone))}")
         client, turns = run.end()
         run.bus.close()
     account(client, turns)
     at_client, at_server = [(first, last) for first, last in client["gaps"]], server_gaps(turns)
-    series: dict[str, list[float]] = {kind: [] for kind in ("excess", "gap", "own gap", "frozen", "handshake")}
+    kinds = ("excess", "gap", "own gap", "frozen", *PARTS, "handshake")
+    series: dict[str, list[float]] = {kind: [] for kind in kinds}
     for times in moves:
         begin, end = times["established"], times["completed"] + AFTER
         gap, own = (
             max(longest(gaps, first, last) for gaps in (at_client, at_server))
-            for first, last in ((begin, end), (times["started"] - (end - begin), times["started"]))
+            for first, last in ((begin, end), (times["resting"], times["resting"] + end - begin))
         )
         series["gap"].append(gap)
         series["own gap"].append(own)
         series["excess"].append(gap - own)
-        series["frozen"].append(1e3 * times["frozen"])
+        for kind in ("frozen", *PARTS):
+            series[kind].append(1e3 * times[kind])
         series["handshake"].append(1e3 * (times["established"] - times["started"]))
     received = sum(part[2] for part in client["parts"])
     figures = {
@@ -191,24 +256,39 @@ def measure(bench: Bench, name: str, rate: float, count: int) -> tuple[dict[str,
         "undone": dict(Counter(run.undone)),
         "Gbit/s up, down": [round(8e-9 * total / run.seconds, 3) for total in (client["sent"], received)],
         "bytes lost or doubled": 0,
-        "at the client": {key: after[key] - before[key] for key in COUNTERS},
+        "counted while it moved": {key: moving[key] for key in _counted()},
+        "counted while it rested": {key: resting[key] for key in _counted()},
+        "controller, ms of processor a migration": round(
+            1e3 * (moving[PROCESSOR] - resting[PROCESSOR]) / os.sysconf("SC_CLK_TCK") / max(1, len(moves)), 3
+        ),
+        **facts,
     } | {f"{kind} ms": summary(values, 3) for kind, values in series.items()}
     bench.progress(f"{name}: excess {figures['excess ms']}")
+    bench.progress(f"{name}: moving {figures['counted while it moved']}, resting {figures['counted while it rested']}")
     return figures | {"rate": max(client["sent"], received) / run.seconds}, series
+
+
+def _counted() -> list[str]:
+    """Return the names of the hosts' counters."""
+    return [f"{side}: {name}" for side in HOSTS for name in COUNTERS]
 
 
 def run(bench: Bench) -> Outcome:
     """Saturated first, which tells what half the load is."""
-    count = 20 if bench.quick else 500
+    count, few = (20, 10) if bench.quick else (500, 100)
     full, saturated = measure(bench, "saturated", 0.0, count)
-    half, relaxed = measure(bench, "half load", full.pop("rate") / 2, count)
-    half.pop("rate")
+    rate = full.pop("rate") / 2
+    half, relaxed = measure(bench, "half load", rate, count)
+    crowded, among = measure(bench, f"half load, {MEGAFLOWS} megaflows", rate, few, MEGAFLOWS)
+    for one in (half, crowded):
+        one.pop("rate")
     samples = {f"half load, {kind} ms": values for kind, values in relaxed.items()}
     samples |= {f"saturated, {kind} ms": values for kind, values in saturated.items()}
+    samples |= {f"among {MEGAFLOWS} megaflows, {kind} ms": values for kind, values in among.items()}
     return Outcome(
         round(percentile(relaxed["excess"], 0.5), 3),
         "ms",
-        {"half load": half, "saturated": full},
+        {"half load": half, "saturated": full, f"half load among {MEGAFLOWS} megaflows": crowded},
         samples,
         lambda figure: draw(figure, samples),
     )

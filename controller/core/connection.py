@@ -53,7 +53,7 @@ class Phase(Enum):
     BRAKING = "braking"
     """The client is shown zero windows; what it has under way drains through the fast path."""
     STOPPING = "stopping"
-    """The client is asked whether it stands still; then the server is shown a zero window, too."""
+    """The client is overheard, and asked whether it stands still; then the server is shown zero windows, too."""
     MEASURING = "measuring"
     """Both ends are asked for their exact numbers; what they say reaches the controller alone."""
     COMMITTING = "committing"
@@ -168,6 +168,8 @@ class Attempt:
     """When either end was last overheard."""
     measured_at: float = 0.0
     """Since when the controller alone hears both ends."""
+    installed_at: float = 0.0
+    """When the final flows were sent to the switch."""
     round: int = 0
     asked_at: float = 0.0
     """How many questions were asked, and when the last one was."""

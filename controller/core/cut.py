@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.core import brake, pipeline, question, seq, stand_in, tap
-from controller.core.brake import keep
 from controller.core.commands import Barrier, Bundle, FlowAdd, FlowDelete, PacketOut
 from controller.core.connection import Attempt, Connection, Kept, Path, Phase, State, kept, rewrite_to_client
 from controller.core.events import MigrationCompleted, SegmentReceived
@@ -87,6 +86,7 @@ def _install(world: World, connection: Connection, attempt: Attempt, client_cut:
         alias=attempt.alias,
     )
     attempt.phase = Phase.COMMITTING
+    attempt.installed_at = world.now
     attempt.token = world.token(connection)
     silence = pipeline.silence_flow(connection, old.server, old.port, old.alias)
     if connection.state is State.SERVED:
@@ -232,6 +232,15 @@ def _fill(world: World, connection: Connection, attempt: Attempt) -> None:
             world.do(PacketOut(connection.switch, one.packet, edits + actions, one.port, connection.mss))
 
 
+def keep(world: World, connection: Connection, event: SegmentReceived) -> None:
+    """Hold back what the client says; what comes twice is kept once."""
+    segment, had = event.segment, connection.held.get(event.segment.seq)
+    grown = segment.length - (0 if had is None else had.size)
+    if grown > 0 and connection.held_bytes + grown <= world.policy.limits.held_bytes:
+        connection.held[segment.seq] = kept(event, segment)
+        connection.held_bytes += grown
+
+
 def _go_on(world: World, connection: Connection, attempt: Attempt, segment: Segment) -> None:
     """Cut, or end the undoing, once both ends have told where they are."""
     client, server = attempt.client, attempt.server
@@ -324,5 +333,8 @@ def commit(world: World, connection: Connection, attempt: Attempt, event: object
             server_delta=path.server_delta,
             held_bytes=held_bytes,
             frozen=world.now - attempt.frozen_at if served else 0.0,
+            stopping=attempt.measured_at - attempt.frozen_at if served else 0.0,
+            measuring=attempt.installed_at - attempt.measured_at if served else 0.0,
+            installing=world.now - attempt.installed_at if served else 0.0,
         )
     )

@@ -253,18 +253,26 @@ def stopped(actions: tuple[Action, ...]) -> tuple[Action, ...]:
     return (*actions[:-1], Rewrite(window=0), actions[-1])
 
 
-def brake_flow(connection: Connection, path: Path) -> FlowAdd:
+def stop_client(connection: Connection, path: Path) -> FlowAdd:
     """Return the flow that shows the client a window of zero, in the fast path: it drains and stops.
 
-    It goes by itself after a second, so a controller that dies now leaves no black hole.
+    It goes by itself after a second, as all flows of a freeze, so a controller that dies now leaves no black hole.
     """
     actions = stopped(to_client_actions(connection, path))
     return _flow(connection, back(connection, path), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
 
 
-def hear_client(connection: Connection) -> FlowAdd:
-    """Return the flow that hands what the client says to the controller alone; it, too, goes after a second."""
-    return _flow(connection, from_client(connection), _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
+def overhear_client(connection: Connection, path: Path) -> FlowAdd:
+    """Return the flow that gives the controller copies of what the client says: whole ones, where a request is kept."""
+    copies = _PUNT if connection.tap is not None else (Output(Port.CONTROLLER, HEADERS),)
+    actions = (*copies, *to_server_actions(connection, path))
+    return _flow(connection, from_client(connection), actions, Kind.COPY, hard_timeout=1, priority=P_FROZEN)
+
+
+def stop_server(connection: Connection, path: Path) -> FlowAdd:
+    """Return the flow that shows the server a window of zero, in the fast path."""
+    actions = stopped(to_server_actions(connection, path))
+    return _flow(connection, from_client(connection), actions, Kind.PATH, hard_timeout=1, priority=P_FROZEN)
 
 
 def watch_flows(
@@ -281,8 +289,8 @@ def watch_flows(
 
 def measure_flows(connection: Connection, path: Path) -> Iterator[FlowAdd]:
     """Yield the flows that hand what both ends say to the controller alone; they, too, go after a second."""
-    yield _flow(connection, back(connection, path), _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
-    yield hear_client(connection)
+    for match in (back(connection, path), from_client(connection)):
+        yield _flow(connection, match, _PUNT, Kind.PUNT, hard_timeout=1, priority=P_FROZEN)
 
 
 def thaw(connection: Connection, path: Path, watched: bool = False) -> Iterator[FlowDelete]:

@@ -105,8 +105,8 @@ def quiet(world: World, connection: Connection, attempt: Attempt, event: object)
 
 def client_stirs(world: World, connection: Connection, attempt: Attempt, event: SegmentReceived) -> None:
     """A request went by just before the connection was stopped: it is the old server's, so the watch goes on."""
-    if not event.segment.payload:
-        return
+    if not event.segment.payload or attempt.cut_policy is not CutPolicy.QUIET:
+        return  # without a watch, it is a late copy of what the old server had while the client was being stopped
     world.tokens.pop(attempt.token, None)
     attempt.token, attempt.phase = 0, Phase.WATCHING
     world.do(Bundle(connection.switch, tuple(pipeline.thaw(connection, connection.path))))

@@ -437,3 +437,13 @@ def test_the_handshakes_deadline_does_not_end_a_freeze() -> None:
     demo.run(0.1)
     assert demo.happened(MigrationCompleted)
     goes_on(demo, client, demo.at_target[0])
+
+
+def test_a_late_copy_of_what_the_old_server_had_means_nothing() -> None:
+    """The client was overheard while it was being stopped; only who waits for a quiet moment goes back to that."""
+    demo, client = observed()
+    measuring(demo)
+    copy = Segment(CLIENT, ORIGIN, client.send_next, client.recv_next, ACK, 99, payload=b"late")
+    demo.tell(SegmentReceived(1, 3, copy, Cookie(Kind.COPY).encode()))
+    assert connection_of(demo).attempt.phase is Phase.MEASURING
+    assert not connection_of(demo).held
