@@ -64,7 +64,14 @@ REST = 0.4
 AFTER = 0.01
 """Seconds behind the end of a migration that still count as its own: both ends have to start again."""
 PATIENCE = 5.0
-COUNTERS = ("TcpExtTCPTimeouts", "TcpExtTCPLossProbes", "TcpRetransSegs", "TcpOutRsts", "TcpEstabResets")
+COUNTERS = (
+    "TcpExtTCPTimeouts",
+    "TcpExtTCPLossProbes",
+    "TcpExtTCPWinProbe",
+    "TcpRetransSegs",
+    "TcpOutRsts",
+    "TcpEstabResets",
+)
 PROCESSOR = "controller's processor"
 HOSTS = {"client": ("h3",), "servers": ("h1", "h2")}
 PARTS = ("stopping", "measuring", "installing")
