@@ -94,9 +94,10 @@ def check_one_face(seen):
 
 
 def check_clock(said):
-    """TSval never goes back."""
+    """TSval does not go back, but for packets that are late: kept in a freeze that was undone, or overtaken."""
     clocks = [one.segment.options.timestamps.value for one in said]
-    assert all(seq.offset(one, two) >= 0 for one, two in itertools.pairwise(clocks))
+    steps = [seq.offset(one, two) for one, two in itertools.pairwise(clocks)]
+    assert min(steps) >= -1000 * FREEZE_LIMIT, sorted(steps)[:5]
 
 
 def check_numbers(seen):
