@@ -21,6 +21,7 @@ from controller.p4sync.statement import Statement
 
 KEPT = 4_096
 """Decisions that are remembered, for sources that ask late."""
+OTHER_MAC = "the final MAC is not the one that the source has signed"
 LOOKS = 3
 """Looks that a submitted session gets before it is said to be incomplete: packets may still be on their way."""
 RUNS = 256
@@ -252,6 +253,10 @@ class Destination:
                 self._to_open()
                 self._wants_look = True
                 self._look(0)
+        elif verdict == OTHER_MAC and self._looks < LOOKS:
+            # It may answer a look of before the statement, which asked for another packet's MAC: its own is to come.
+            self._looks += 1
+            self._look(self._half)
         elif verdict:
             self._discard(verdict, again=False)
         else:
@@ -272,7 +277,7 @@ class Destination:
         if report.links != report.count:
             return "the chain of MACs does not hold"
         if statement.count and report.digest != statement.digest:
-            return "the final MAC is not the one that the source has signed"
+            return OTHER_MAC
         return ""
 
     def _to_open(self) -> None:
