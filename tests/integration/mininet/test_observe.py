@@ -135,12 +135,15 @@ def lab(request, tmp_path_factory):
         yield Lab(net, directory)
 
 
-def possible(data, said):
-    """Return how many bytes of what a server said may be those that data begins with: the next one's may look alike."""
-    least, most = 0, min(len(data), len(said))
-    while least < most:
-        middle = (least + most + 1) // 2
-        least, most = (middle, most) if data[:middle] == said[:middle] else (least, middle - 1)
+def possible(data, at, said):
+    """Return how many bytes of what a server said may be those of data at a place: the next one's may look alike."""
+    least, most, step = 0, min(len(data) - at, len(said)), 1
+    while least < most:  # by growing steps, since most places are wrong at their first bytes
+        to = min(least + step, most)
+        if data[at + least : at + to] == said[least:to]:
+            least, step = to, 2 * step
+        else:
+            most, step = to - 1, max(1, step // 4)
     return range(max(0, least - ALIKE), least + 1)
 
 
@@ -161,7 +164,8 @@ def account(lab, bulk):
     # What a server wrote and its socket still held at the cut is gone with it, it may be all that it has written.
     ends = {0}
     for part, told in zip(spoke[:-1], said[:-1], strict=True):
-        ends |= {at + size for at in ends for size in possible(data[at:], stream(part.name, told["sent"]))}
+        words = stream(part.name, told["sent"])
+        ends |= {at + size for at in ends for size in possible(data, at, words)}
     # The last one's is all there.
     assert said[-1]["error"] == ""
     assert len(data) - said[-1]["sent"] in ends
