@@ -102,12 +102,14 @@ def _path(policy: Policy, service: Service, there: FlowAdd, group: list[FlowAdd]
 
 def _shown(group: list[FlowAdd], server: Endpoint) -> Rewrite:
     """Return how the flow that carries what a server says edits it."""
-    for flow in group:
+
+    def is_its(flow: FlowAdd) -> bool:
         cookie = decode_cookie(flow.cookie)
-        is_its = cookie is not None and cookie.kind is Kind.PATH and flow.priority == P_CONNECTION
-        if is_its and end_of(flow.match.ip_src, flow.match.tcp_src) == server:
-            return next((action for action in flow.actions if isinstance(action, Rewrite)), Rewrite())
-    return Rewrite()
+        is_path = cookie is not None and cookie.kind is Kind.PATH and flow.priority == P_CONNECTION
+        return is_path and end_of(flow.match.ip_src, flow.match.tcp_src) == server
+
+    edits = (action for flow in group if is_its(flow) for action in flow.actions if isinstance(action, Rewrite))
+    return next(edits, Rewrite())
 
 
 def end_of(address: str | None, port: int | None) -> Endpoint:

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from simulation.demo import CLIENT, ORIGIN, POLICY, Demo
+from simulation.demo import CLIENT, ORIGIN, POLICY, TARGET, Demo
 
 from controller.core.commands import Bundle, Command, FlowAdd, Output, PacketOut, Port, Publish
+from controller.core.connection import Phase
 from controller.core.cookie import Cookie, Kind, decode_cookie
 from controller.core.engine import Engine
 from controller.core.events import (
     FlowsReported,
     FoundFlow,
     HostLocated,
+    MigrationRequested,
     SegmentReceived,
     SwitchAssigned,
     SwitchConnected,
@@ -23,7 +25,7 @@ from controller.core.events import (
 )
 from controller.core.pipeline import CONNECTIONS, forwarding
 from controller.core.policy import Policy
-from controller.core.segment import ACK, SYN, Segment
+from controller.core.segment import ACK, SYN, ConnectionKey, Segment
 
 SYN_SEGMENT = Segment(CLIENT, ORIGIN, 1, 0, SYN, 100, eth_dst="02:00:00:00:00:01")
 STANDING = Cookie(Kind.SYN).encode()
@@ -247,6 +249,30 @@ def test_a_syn_does_not_go_round_two_switches() -> None:
         assert not packets(switches.tell(event))
     back = Segment(ORIGIN, CLIENT, 9, 2, SYN | ACK, 100)
     assert not packets(switches.tell(SegmentReceived(5, 1, back, Cookie(Kind.PUNT).encode())))
+
+
+def test_a_target_is_heard_at_the_switch_of_its_connection() -> None:
+    """Another one that rewrites sees its answer as well, on the way there."""
+    demo = Demo(policy=replace(POLICY, services=(replace(POLICY.services[0], gated=False),), rewriting=frozenset({1, 2})))
+    demo.connect()
+    key = ConnectionKey(CLIENT, ORIGIN)
+    demo.tell(MigrationRequested(demo.now, key, "server2"))
+    attempt = demo.engine.world.connections[key].attempt
+    answer = Segment(TARGET, CLIENT, 9, attempt.syn_seq + 1, SYN | ACK, 100)
+    demo.tell(SegmentReceived(2, 1, answer, Cookie(Kind.PUNT).encode()))
+    assert attempt.phase is Phase.CONNECTING
+
+
+def test_one_that_has_gone_and_gives_way_is_told_nothing() -> None:
+    """It is not there to be told; when it comes back it asks for its place like any other."""
+    switches = Switches()
+    switches.connect(5)
+    switches.tell(SwitchLost(1.0, 5))
+    switches.connect(9)
+    assert switches.assigned == [(5, True), (9, True)]
+    switches.connect(5)
+    assert switches.rewriting == {9}
+    assert switches.assigned[2:] == [(5, False)]
 
 
 def test_one_switch_still_drops_what_it_does_not_know() -> None:

@@ -12,7 +12,7 @@ from simulation.peer import Capabilities
 
 from controller.core import cut, seq
 from controller.core.commands import FlowAdd, Rewrite
-from controller.core.connection import Phase, State
+from controller.core.connection import Phase, State, kept
 from controller.core.cookie import Cookie, Kind
 from controller.core.events import (
     ConnectionClosed,
@@ -447,3 +447,13 @@ def test_a_late_copy_of_what_the_old_server_had_means_nothing() -> None:
     demo.tell(SegmentReceived(1, 3, copy, Cookie(Kind.COPY).encode()))
     assert connection_of(demo).attempt.phase is Phase.MEASURING
     assert not connection_of(demo).held
+
+
+@pytest.mark.parametrize("blocks", [(), ((5, 9),)])
+def test_what_is_kept_speaks_of_no_gaps(blocks):
+    """By the time that it goes on, what its SACK blocks say is out of date; without any it stays the frame that it was."""
+    segment = Segment(CLIENT, ORIGIN, 1, 2, ACK, 100, payload=b"x", options=TcpOptions(sack=blocks), frame=b"a frame")
+    packet = kept(SegmentReceived(1, 3, segment, 0), segment)
+    assert (packet.port, packet.size, packet.clock, packet.ack) == (3, 1, None, 2)
+    expected = replace(segment, options=TcpOptions(), frame=None) if blocks else b"a frame"
+    assert packet.packet == expected

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core.errors import TransitionError
 from controller.core.mastership import (
     CLAIMS,
     NONE_HEARD,
@@ -62,6 +63,20 @@ def at(wanted: State, generation: int | None = 5) -> Mastership:
 def test_the_states_can_be_reached(wanted: State) -> None:
     """What the other tests stand on."""
     assert state(at(wanted)) is wanted
+
+
+def test_a_switch_that_has_gone_says_nothing() -> None:
+    """Its answer was under way."""
+    one = Mastership()
+    assert one.answered(S, 3) == []
+    assert one.switches == {}
+
+
+def test_a_pair_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of going on in a state that nobody has thought of."""
+    monkeypatch.delitem(TABLE, (State.ASKED, Input.ANSWER))
+    with pytest.raises(TransitionError):
+        at(State.ASKED).answered(S, 3)
 
 
 def test_every_state_meets_every_input() -> None:

@@ -82,3 +82,12 @@ def test_a_late_banner_that_may_be_lost(phase: Phase) -> None:
     demo.run(0.5)
     assert client.received == b"hello"
     assert not client.complaints
+
+
+def test_what_acknowledges_something_else_says_nothing_of_its_clock():
+    """An answer to a question of before, or of somebody else."""
+    demo, _, attempt = standing(Phase.BRAKING)
+    before = replace(attempt)
+    stray = Segment(TARGET, CLIENT, attempt.target_next, seq.add(attempt.syn_seq, 2), ACK, 100, ip_id=7)
+    demo.tell(SegmentReceived(1, 2, stray))
+    assert attempt == before

@@ -98,6 +98,15 @@ def test_other_errors(place: int, value: int) -> None:
         decode_icmp_error(bytes(frame))
 
 
+@pytest.mark.parametrize(("quoted", "place", "value"), [(47, 62, 0x60), (48, 62, 0x45), (48, 68, 17)])
+def test_other_errors_of_version_6(quoted: int, place: int, value: int) -> None:
+    """Too little is quoted, another version, a datagram."""
+    frame = bytearray(too_big(6, quoted))
+    frame[place] = value
+    with pytest.raises(RemoteError):
+        decode_icmp_error(bytes(frame))
+
+
 def test_addresses_of_the_other_version() -> None:
     """They do not fit."""
     with pytest.raises(LocalError):
