@@ -253,7 +253,8 @@ def test_a_syn_does_not_go_round_two_switches() -> None:
 
 def test_a_target_is_heard_at_the_switch_of_its_connection() -> None:
     """Another one that rewrites sees its answer as well, on the way there."""
-    demo = Demo(policy=replace(POLICY, services=(replace(POLICY.services[0], gated=False),), rewriting=frozenset({1, 2})))
+    observed = replace(POLICY.services[0], gated=False)
+    demo = Demo(policy=replace(POLICY, services=(observed,), rewriting=frozenset({1, 2})))
     demo.connect()
     key = ConnectionKey(CLIENT, ORIGIN)
     demo.tell(MigrationRequested(demo.now, key, "server2"))

@@ -451,7 +451,7 @@ def test_a_late_copy_of_what_the_old_server_had_means_nothing() -> None:
 
 @pytest.mark.parametrize("blocks", [(), ((5, 9),)])
 def test_what_is_kept_speaks_of_no_gaps(blocks):
-    """By the time that it goes on, what its SACK blocks say is out of date; without any it stays the frame that it was."""
+    """By the time that it goes on, its SACK blocks are out of date; without any it stays the frame that it was."""
     segment = Segment(CLIENT, ORIGIN, 1, 2, ACK, 100, payload=b"x", options=TcpOptions(sack=blocks), frame=b"a frame")
     packet = kept(SegmentReceived(1, 3, segment, 0), segment)
     assert (packet.port, packet.size, packet.clock, packet.ack) == (3, 1, None, 2)
